@@ -1,0 +1,36 @@
+"""The errors a user of arlrepro can meet: each message says where, what, which and what to do."""
+
+from collections.abc import Sequence
+
+
+class ArlReproError(Exception):
+    """Anything wrong with what the caller gave us; the command line prints it as one line."""
+
+
+class DatasetError(ArlReproError):
+    """The images, labels or masks on disk are not what the official layout says."""
+
+
+class ConfigError(ArlReproError):
+    """A profile, network, task or field that does not exist, or a value out of its range."""
+
+
+class MetricError(ArlReproError):
+    """A metric is not defined for the labels and scores it was given."""
+
+
+class RunError(ArlReproError):
+    """A run's folder is missing, incomplete, of another version, or its training went wrong."""
+
+
+def some(offenders: Sequence[object], most: int = 5) -> str:
+    """List at most five offenders, so that a message stays one readable line.
+
+    Example:
+        >>> some(["a", "b"])
+        'a, b'
+        >>> some(range(7))
+        '0, 1, 2, 3, 4, ...'
+    """
+    shown = ", ".join(str(offender) for offender in offenders[:most])
+    return shown + (", ..." if len(offenders) > most else "")
