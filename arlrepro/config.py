@@ -1,0 +1,332 @@
+"""What determines a run: data, patches, network, training, evaluation; and the named profiles built from them.
+
+Every default is the paper's protocol, with its source; what no source gives says *our choice*. A profile is a variation
+of the defaults. The hash in a run's id covers only the fields that differ from their defaults, so that adding a field
+orphans no archived run.
+
+Sources, as in the book's page on the paper: **abs** the abstract; **AP** the notebooks of AI-Praxis, which quote the
+paper; **V** the code of Vipermdl/ARL; **C** the challenge's page.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, get_type_hints
+
+from arlrepro.errors import ConfigError
+
+#: Raised when the same config no longer gives the same run: the meaning of the protocol, not of one field, has changed.
+PROTOCOL_VERSION = 1
+
+SPLITS = ("training", "validation", "test")
+CLASSES = ("melanoma", "seborrheic_keratosis")
+TASKS = (*CLASSES, "joint")
+NETWORKS = ("resnet14", "arl_cnn14", "resnet50", "arl_cnn50")
+
+
+def _known(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise ConfigError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+
+
+def classes_of(task: str) -> tuple[str, ...]:
+    """The classes a network of this task scores, in the order of its outputs.
+
+    Example:
+        >>> classes_of("joint")
+        ('melanoma', 'seborrheic_keratosis')
+        >>> classes_of("melanoma")
+        ('melanoma',)
+    """
+    _known("task", task, TASKS)
+    return CLASSES if task == "joint" else (task,)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and the side they are decoded to once."""
+
+    source: str = "isic2017"  # isic2017 (official layout at --data) or synthetic (drawn by arlrepro.synthetic)
+    side: int = 1120  # px of the cached copy; 5 x 224, so that the smallest patch keeps 224 real pixels. Our choice
+    synthetic_training: int = 0  # images drawn for each split; 0 with source isic2017
+    synthetic_validation: int = 0
+    synthetic_test: int = 0
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """The paper's patch geometry and augmentation, in fractions of the image's side."""
+
+    side: int = 224  # px of a patch as the network sees it (AP)
+    scales: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)  # side of a patch over side of the image (AP)
+    jitter: float = (
+        1 / 6
+    )  # centre moves by up to +-jitter * scale of the side; V: 250 px, here over the mean original side
+    rotation_degrees: float = 10.0  # uniform in [-10, 10] (V, AP)
+    zoom: float = 0.1  # uniform in [0.9, 1.1] (AP)
+    flips: bool = True  # horizontal and vertical, each with probability one half (V, AP)
+    mean: tuple[float, float, float] = (0.708, 0.592, 0.547)  # per channel, of values in [0, 1] (V)
+    std: tuple[float, float, float] = (0.094, 0.111, 0.126)  # (V)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network and how its attention residual blocks are formed."""
+
+    name: str = "arl_cnn50"
+    mask: str = "positions"  # the softmax runs over the positions of each channel (paper.md: a reading of the paper)
+    alpha: float = 0.001  # α at the start, the weight of the attention term (AP, for fine-tuning)
+    alpha_learned: bool = True  # one scalar a block, learned with the weights (AP code)
+    weights: str = "none"  # none (from scratch), imagenet, or the path of a state dict in safetensors
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Mini-batch SGD with a halving schedule."""
+
+    epochs: int = 100  # at most (AP)
+    patches_per_image: int = 60  # drawn for each image in an epoch (AP); what the paper calls an epoch is not said
+    batch_size: int = 32  # patches (AP)
+    learning_rate: float = 0.01  # from scratch; 0.0001 when fine-tuned from ImageNet (AP)
+    halve_every: int = 30  # epochs (AP)
+    momentum: float = 0.9  # (V)
+    weight_decay: float = 1e-4  # (V); not on alpha: our choice
+    patience: int = 20  # epochs without a better validation AUC before the run stops; 0 never stops early. Our choice
+    validate_every: int = 1  # epochs between two looks at the validation set. Our choice
+    precision: str = (
+        "bf16"  # bf16: convolutions in bfloat16, residual stream and attention in float32; fp32: all float32
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The patches that score a lesion, the same for every run."""
+
+    patches_per_scale: int = 2  # two at each scale and the whole image: nine (V)
+    whole_image: bool = True  # (V)
+    seed: int = 2017  # places of the evaluation patches, shared by all runs, or pairing is lost. Our choice
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that determines a run but its seed and the bytes of its data."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    task: str = "melanoma"  # one network for each binary task (C)
+    data: DataConfig = field(default_factory=DataConfig)
+    patches: PatchConfig = field(default_factory=PatchConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        _known("task", self.task, TASKS)
+        _known("network", self.network.name, NETWORKS)
+        _known("precision", self.train.precision, ("bf16", "fp32"))
+        _known("data source", self.data.source, ("isic2017", "synthetic"))
+        for name in ("epochs", "patches_per_image", "batch_size", "halve_every", "validate_every"):
+            if getattr(self.train, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self.train, name)}; it must be 1 or more")
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits over the protocol version and every field that differs from its default.
+
+        The network's name and the task stand in a run's id by themselves and are left out, so that the runs of one
+        profile share a hash.
+        """
+        plain = replace(self, task=Experiment.task, network=replace(self.network, name=NetworkConfig.name))
+        changed = {"protocol": PROTOCOL_VERSION, **_differences(plain, Experiment())}
+        return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
+
+    def run_id(self, seed: int) -> str:
+        """The name of the run's folder, `<network>-<task>-s<seed>-<hash>`."""
+        return f"{self.network.name}-{self.task}-s{seed}-{self.hash}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named matrix of runs: every network and task, each with every seed, by one protocol."""
+
+    name: str
+    purpose: str
+    experiment: Experiment
+    networks: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def experiments(self) -> list[Experiment]:
+        """One experiment for each network and task, in the order in which the runs are made."""
+        return [
+            replace(self.experiment, task=task, network=replace(self.experiment.network, name=network))
+            for task in self.tasks
+            for network in self.networks
+        ]
+
+
+PAPER = Profile(
+    name="paper",
+    purpose="the paper's protocol on the full-size images, from ImageNet weights; needs a GPU",
+    experiment=Experiment(
+        network=NetworkConfig(weights="imagenet"),
+        # Source: AP gives 0.0001 for ARL-CNN50 fine-tuned from ImageNet.
+        train=TrainConfig(learning_rate=0.0001),
+        # Departure: ImageNet's channel mean and std, which its weights were trained with (AP code), for both networks.
+        patches=PatchConfig(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    ),
+    networks=("resnet50", "arl_cnn50"),
+    tasks=CLASSES,
+    seeds=(0, 1, 2, 3, 4),
+)
+
+ISIC2017_256 = Profile(
+    name="isic2017-256",
+    purpose="real ISIC-2017 images reduced to 256 px, networks from scratch; a run is under 45 minutes on 2 cores",
+    experiment=Experiment(
+        # Departure: one network scores both tasks; the paper trains one network for each.
+        # Reason: it halves the cost of a run, and every comparison here is between networks trained alike.
+        task="joint",
+        # Departure: patches are cut from 256-px copies; the paper cut them from full-size images.
+        # Reason: the full-size images are 12 GB; a patch of one fifth is 51 px of a copy.
+        data=DataConfig(side=256),
+        # Departure: a patch is 128 px wide; the paper's is 224.
+        # Reason: the cost of a step falls to a third, and a 256-px copy has no more detail to give.
+        patches=PatchConfig(side=128),
+        # Departure: an epoch draws one patch an image and there are 60 epochs; the paper draws 60 patches an image.
+        # Reason: a run ends within 45 minutes on two cores.
+        # Departure: no early stopping; the state with the best validation AUC is kept.
+        # Reason: every run costs the same, and the schedule's halvings are all seen.
+        train=TrainConfig(epochs=60, patches_per_image=1, patience=0, validate_every=2),
+    ),
+    networks=("resnet14", "arl_cnn14"),
+    tasks=("joint",),
+    seeds=(0, 1, 2, 3, 4),
+)
+
+DEMO = Profile(
+    name="demo",
+    purpose="drawn lesions, 14-layer networks: the whole path on a laptop without a GPU, in minutes",
+    experiment=replace(
+        ISIC2017_256.experiment,
+        data=DataConfig(
+            source="synthetic", side=96, synthetic_training=400, synthetic_validation=120, synthetic_test=240
+        ),
+        patches=PatchConfig(side=64),
+        train=TrainConfig(epochs=8, halve_every=4, patches_per_image=1, patience=0),
+    ),
+    networks=("resnet14", "arl_cnn14"),
+    tasks=("joint",),
+    seeds=(0,),
+)
+
+SMOKE = Profile(
+    name="smoke",
+    purpose="a handful of drawn lesions, one short epoch: the tests and the notebooks' default, in seconds",
+    experiment=replace(
+        DEMO.experiment,
+        # At 32 px the last map would be 1 x 1 and its mask identically 1.
+        data=DataConfig(source="synthetic", side=64, synthetic_training=48, synthetic_validation=24, synthetic_test=24),
+        patches=PatchConfig(side=64),
+        train=TrainConfig(epochs=1, patches_per_image=1, batch_size=16, patience=0),
+    ),
+    networks=("resnet14", "arl_cnn14"),
+    tasks=("joint",),
+    seeds=(0,),
+)
+
+PROFILES = {profile.name: profile for profile in (SMOKE, DEMO, ISIC2017_256, PAPER)}
+
+
+def profile(name: str) -> Profile:
+    """Look a profile up by name.
+
+    Raises:
+        ConfigError: the name is none of the known ones, which the message lists.
+
+    Example:
+        >>> profile("demo").networks
+        ('resnet14', 'arl_cnn14')
+    """
+    _known("profile", name, tuple(PROFILES))
+    return PROFILES[name]
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as plain dictionaries, lists and scalars, as `config.yaml` stores it."""
+    return json.loads(json.dumps(asdict(experiment)))
+
+
+def from_dict(stored: dict[str, Any]) -> Experiment:
+    """The experiment that `to_dict` stored; fields added since then take their defaults.
+
+    Raises:
+        ConfigError: a stored field does not exist here.
+
+    Example:
+        >>> from_dict(to_dict(DEMO.experiment)) == DEMO.experiment
+        True
+    """
+    return _from_dict(Experiment, stored, "config")
+
+
+def with_settings(experiment: Experiment, settings: list[str]) -> Experiment:
+    """Change single fields, given as `section.field=value`.
+
+    Args:
+        experiment: what to vary.
+        settings: for example `["train.epochs=5", "network.alpha=0"]`; values as in YAML.
+
+    Raises:
+        ConfigError: the field does not exist or the value is not of its type.
+
+    Example:
+        >>> with_settings(DEMO.experiment, ["train.epochs=5"]).train.epochs
+        5
+    """
+    stored = to_dict(experiment)
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        section, dot, name = path.strip().partition(".")
+        if not (equals and dot):
+            raise ConfigError(f"setting {setting!r}: write section.field=value, for example train.epochs=5")
+        _known("section of a setting", section, tuple(f.name for f in fields(Experiment) if f.name != "task"))
+        _known(f"field of {section}", name, tuple(stored[section]))
+        try:
+            stored[section][name] = json.loads(text)
+        except json.JSONDecodeError:
+            stored[section][name] = text.strip()
+    return from_dict(stored)
+
+
+def _differences(changed: Any, default: Any) -> dict[str, Any]:
+    """The fields of a config that differ from their defaults, nested as the config is."""
+    found: dict[str, Any] = {}
+    for entry in fields(changed):
+        ours, theirs = getattr(changed, entry.name), getattr(default, entry.name)
+        if is_dataclass(ours):
+            if inner := _differences(ours, theirs):
+                found[entry.name] = inner
+        elif ours != theirs:
+            found[entry.name] = ours
+    return found
+
+
+def _from_dict(kind: type, stored: dict[str, Any], where: str) -> Any:
+    types = get_type_hints(kind)
+    for name in stored:
+        _known(f"field of {where}", name, tuple(types))
+    return kind(**{name: _value(types[name], value, f"{where}.{name}") for name, value in stored.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    """The stored value as the field's type; whole numbers are welcome where a fraction is meant."""
+    if is_dataclass(kind):
+        return _from_dict(kind, value, where)  # type: ignore[arg-type]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, float, str, bool):
+        if type(value) is not kind:
+            raise ConfigError(f"{where} is {value!r}; it must be of type {kind.__name__}")
+        return value
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{where} is {value!r}; it must be a list of numbers")
+    return tuple(float(entry) for entry in value)
