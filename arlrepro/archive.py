@@ -1,0 +1,193 @@
+"""The format of a finished run on disk, read and written, with its checks. No torch: a reader of results needs none.
+
+A run's folder is named `<network>-<task>-s<seed>-<hash>` and holds small text files:
+
+- `config.yaml`: the experiment, the seed, the fingerprint of the data, the format's version;
+- `environment.json`: versions, device, threads, seconds;
+- `history.csv`: an epoch a row;
+- `attention.csv`: an ARL block a row (no rows for a ResNet);
+- `metrics.json`: the test and validation figures, unrounded;
+- `predictions.csv`: a lesion a row, scores in [0, 1];
+- what else was measured with the weights, a CSV each (`MEASURES`), where the run has it.
+
+Live folders (`runs/<profile>/`) hold the weights too; archived ones (`results/<profile>/`) do not.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from arlrepro.config import CLASSES, NETWORKS, TASKS, Experiment, Profile, classes_of, from_dict, to_dict
+from arlrepro.errors import RunError, some
+from arlrepro.intervals import summary
+
+FORMAT_VERSION = 1
+RESULTS = Path("results")
+WEIGHTS = "weights.safetensors"
+FILES = ("config.yaml", "environment.json", "history.csv", "attention.csv", "metrics.json", "predictions.csv")
+#: Measured at the end of a run, because they need weights or images; each is a CSV of this name.
+MEASURES = ("removal", "focus", "maps")
+PREDICTION_COLUMNS = ["image_id", "split", *CLASSES, *(f"{one}_label" for one in CLASSES)]
+
+_ID = re.compile(rf"({'|'.join(NETWORKS)})-({'|'.join(TASKS)})-s(\d+)-([0-9a-f]{{8}})")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what was asked for and what came out."""
+
+    experiment: Experiment
+    seed: int
+    data_fingerprint: str  # of the images and labels it was trained and scored on
+    environment: dict[str, Any]
+    history: pd.DataFrame
+    attention: pd.DataFrame
+    predictions: pd.DataFrame
+    measures: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def id(self) -> str:
+        """`<network>-<task>-s<seed>-<hash>`."""
+        return self.experiment.run_id(self.seed)
+
+    @property
+    def network(self) -> str:
+        """The network's name."""
+        return self.experiment.network.name
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The contents of `metrics.json`, computed from the predictions."""
+        return summary(self.predictions)
+
+    def of(self, split: str) -> pd.DataFrame:
+        """The predictions for one split, indexed by image id."""
+        return self.predictions[self.predictions["split"] == split].set_index("image_id")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of one profile that are there, and what its matrix still lacks."""
+
+    profile: Profile
+    runs: tuple[Run, ...]
+
+    @property
+    def missing(self) -> list[str]:
+        """Ids of the runs that the profile's matrix names and nobody has made yet."""
+        there = {run.id for run in self.runs}
+        wanted = [one.run_id(seed) for one in self.profile.experiments() for seed in self.profile.seeds]
+        return [run_id for run_id in wanted if run_id not in there]
+
+    def of(self, network: str) -> list[Run]:
+        """The runs of one network, by seed."""
+        return sorted((run for run in self.runs if run.network == network), key=lambda run: run.seed)
+
+    def pairs(self, network: str, other: str) -> list[tuple[Run, Run]]:
+        """The runs of two networks that share task and seed, by seed."""
+        theirs = {(run.experiment.task, run.seed): run for run in self.of(other)}
+        keys = [(run, theirs.get((run.experiment.task, run.seed))) for run in self.of(network)]
+        return [(run, partner) for run, partner in keys if partner is not None]
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write a run's text files into an existing folder."""
+    stored = {
+        "format": FORMAT_VERSION,
+        "seed": run.seed,
+        "data_fingerprint": run.data_fingerprint,
+        **to_dict(run.experiment),
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(stored, sort_keys=False), encoding="utf8")
+    (folder / "environment.json").write_text(_json(run.environment), encoding="utf8")
+    (folder / "metrics.json").write_text(_json(run.metrics), encoding="utf8")
+    predictions = run.predictions[PREDICTION_COLUMNS]
+    for name, table in {"history": run.history, "attention": run.attention, **run.measures}.items():
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    # Reason: nine digits give a float32 score back exactly, so metrics are the same from the file as from the network.
+    predictions.to_csv(folder / "predictions.csv", index=False, float_format="%.9g", lineterminator="\n")
+
+
+def read_run(folder: Path) -> Run:
+    """Read and check a run's folder.
+
+    Raises:
+        RunError: the folder is no complete run of this format; the message names the file and what is wrong with it.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run; `arlrepro reproduce` makes the runs of a profile")
+    if absent := [name for name in FILES if not (folder / name).is_file()]:
+        raise RunError(f"{folder}: not a finished run, it lacks {some(absent)}; train it again or remove the folder")
+    stored = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf8"))
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT_VERSION:
+        version = stored.get("format") if isinstance(stored, dict) else None
+        raise RunError(
+            f"{folder / 'config.yaml'}: format {version!r}, this version of arlrepro reads format {FORMAT_VERSION}; "
+            "use the version that wrote it, or train the run again"
+        )
+    rest = {key: value for key, value in stored.items() if key not in ("format", "seed", "data_fingerprint")}
+    run = Run(
+        experiment=from_dict(rest),
+        seed=int(stored["seed"]),
+        data_fingerprint=str(stored["data_fingerprint"]),
+        environment=json.loads((folder / "environment.json").read_text(encoding="utf8")),
+        history=pd.read_csv(folder / "history.csv"),
+        attention=_csv(folder / "attention.csv"),
+        predictions=_predictions(folder / "predictions.csv"),
+        measures={name: pd.read_csv(folder / f"{name}.csv") for name in MEASURES if (folder / f"{name}.csv").is_file()},
+        folder=folder,
+    )
+    if run.id != folder.name:
+        raise RunError(f"{folder}: its config is that of {run.id}; give the folder that name or remove it")
+    scored = classes_of(run.experiment.task)
+    if empty := [one for one in scored if run.predictions[one].isna().any()]:
+        raise RunError(f"{folder / 'predictions.csv'}: no score for {some(empty)}, which {run.experiment.task} scores")
+    return run
+
+
+def read_study(profile: Profile, folder: Path) -> Study:
+    """The runs of a profile that lie in a folder; a folder that is not there holds none.
+
+    Only runs of the profile's own experiments are read: a run of another hash is another experiment.
+    """
+    wanted = [one.run_id(seed) for one in profile.experiments() for seed in profile.seeds]
+    return Study(profile, tuple(read_run(folder / run_id) for run_id in wanted if (folder / run_id).is_dir()))
+
+
+def list_runs(folder: Path) -> list[Run]:
+    """Every run in a folder, whatever its experiment, by name."""
+    return [read_run(one) for one in sorted(folder.glob("*")) if _ID.fullmatch(one.name)]
+
+
+def _json(values: object) -> str:
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    """A table that may have no rows."""
+    try:
+        return pd.read_csv(path)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+
+
+def _predictions(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype={"image_id": str, "split": str})
+    if list(table.columns) != PREDICTION_COLUMNS:
+        raise RunError(f"{path}: columns {list(table.columns)}; they must be {PREDICTION_COLUMNS}")
+    doubled = table["image_id"][table["image_id"].duplicated()]
+    if len(doubled):
+        raise RunError(f"{path}: {len(doubled)} image ids stand twice: {some(list(doubled))}")
+    scores = table[list(CLASSES)]
+    outside = table["image_id"][((scores < 0) | (scores > 1)).any(axis=1)]
+    if len(outside):
+        raise RunError(f"{path}: {len(outside)} scores are outside [0, 1]: {some(list(outside))}")
+    return table
