@@ -1,24 +1,16 @@
-r"""Drawn dermoscopic images whose truth is known: lesion, signs and their exact masks, in the official file layout.
+"""Drawn dermoscopic images whose truth is known (lesion, signs, masks), alone or as a set in the official layout.
 
-A pixel is skin seen through pigment, after Beer and Lambert:
-
-.. math:: I_c = L_c \, S_c \, \exp(-m \, k^{melanin}_c - h \, k^{blood}_c - q \, k^{keratin}_c)
-
-with light :math:`L`, the scattering of skin :math:`S`, and the amounts of melanin :math:`m`, blood :math:`h` and
-keratin :math:`q` at that pixel. Each dermoscopic sign is one function that adds pigment or paint to a scene and
-returns the pixels it changed. Signs appear with a frequency that depends on the kind of lesion; the more difficult a
-lesion, the more its frequencies approach those of all kinds together, so no classifier can be perfect.
-
-The drawing imitates what textbooks of dermoscopy describe; it is no model of disease and says nothing about patients.
+Every lesion has a difficulty: as it grows from 0 to 1, the frequency of each sign and the lesion's general character
+go from those of its kind to those of all kinds together. So some melanomas show few signs, some nevi show one of a
+melanoma, and no classifier can be perfect.
 """
 
 import io
-import math
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,30 +19,16 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageDraw, ImageFilter
+from jaxtyping import Bool, UInt8
+from PIL import Image
 from tqdm.auto import tqdm
 
 from arlrepro.config import CLASSES, SPLITS
 from arlrepro.errors import ConfigError, DatasetError, some
+from arlrepro.scene import lesion_on_skin, photograph
+from arlrepro.signs import CHARACTER, SIGNS
 
 KINDS = (*CLASSES, "nevus")
-Plane = Float[np.ndarray, "height width"]
-Mask = Bool[np.ndarray, "height width"]
-
-SKIN = np.float32([0.93, 0.80, 0.74])  # reflectance of unpigmented skin in red, green, blue
-MELANIN = np.float32([0.45, 0.80, 1.05])  # absorbance of one unit of pigment, by channel: brown
-BLOOD = np.float32([0.08, 0.55, 0.42])  # pink to red
-KERATIN = np.float32([0.10, 0.22, 0.55])  # yellowish
-
-# How marked a lesion's general character is, in [0, 1]: mean for melanoma, seborrheic keratosis, nevus.
-CHARACTER = {
-    "asymmetry": (0.80, 0.40, 0.20),  # outline and colour differ between the halves
-    "irregularity": (0.80, 0.35, 0.25),  # notched, ragged border
-    "variegation": (0.90, 0.40, 0.20),  # several colours
-    "sharpness": (0.45, 0.90, 0.35),  # abrupt edge
-    "waxiness": (0.10, 0.90, 0.05),  # stuck-on, granular, dull yellow surface
-}
 
 
 @dataclass(frozen=True)
@@ -62,194 +40,6 @@ class SyntheticLesion:
     image: UInt8[np.ndarray, "side side 3"]
     lesion_mask: Bool[np.ndarray, "side side"]
     structures: dict[str, np.ndarray]  # sign -> bool mask (side, side), only of signs that are there
-
-
-@dataclass
-class Scene:
-    """A lesion being drawn: where it lies and how much of each pigment each pixel holds."""
-
-    side: int
-    character: dict[str, float]
-    x: Plane  # image coordinates in [-1, 1]
-    y: Plane
-    centre: np.ndarray
-    axes: np.ndarray  # (2, 2), image coordinates = centre + axes @ lesion coordinates
-    size: float  # radius in half sides
-    outline: np.ndarray  # smooth radius of the lesion by angle, one full turn
-    angle: np.ndarray  # index into outline, by pixel
-    radius: Plane  # 1 on the smooth outline
-    depth: Plane  # > 0 inside the actual border, in lesion radii
-    body: Plane  # share of the lesion's own colour, in [0, 1]
-    strength: float  # pigment of this lesion
-    melanin: Plane
-    blood: Plane
-    keratin: Plane
-    mask: Mask
-    paint: list[tuple[Plane, tuple[float, float, float]]] = field(default_factory=list)
-
-    def noise(self, rng: np.random.Generator, cells: int, octaves: int = 1) -> Plane:
-        """Smooth random field with unit variance; `cells` bumps across one lesion diameter."""
-        return fractal_noise(rng, max(2, round(cells / self.size)), self.side, octaves)
-
-    def scatter(self, rng: np.random.Generator, count: int, low: float, high: float) -> np.ndarray:
-        """Random points between two radii of the smooth outline, as (count, 2) image coordinates."""
-        turn = rng.uniform(0, 1, count)
-        reach = np.sqrt(rng.uniform(low**2, high**2, count)) * self.outline[(turn * len(self.outline)).astype(int)]
-        return self.centre + (reach * np.array([np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)])).T @ self.axes.T
-
-    def discs(self, centres: np.ndarray, radii: np.ndarray, edge: float = 0.35) -> Plane:
-        """Soft discs, 1 in the middle; radii in image coordinates, `edge` the soft share of a radius."""
-        plane = np.zeros((self.side, self.side), np.float32)
-        for (cx, cy), radius in zip(centres, radii, strict=True):
-            top, left = (max(0, int((c - 1.3 * radius + 1) / 2 * self.side)) for c in (cy, cx))
-            bottom, right = (max(0, math.ceil((c + 1.3 * radius + 1) / 2 * self.side)) for c in (cy, cx))
-            window = np.s_[top:bottom, left:right]
-            distance = np.hypot(self.x[window] - cx, self.y[window] - cy) / radius
-            plane[window] = np.maximum(plane[window], np.clip((1 - distance) / edge + 0.5, 0, 1))
-        return plane
-
-
-def fractal_noise(rng: np.random.Generator, cells: int, side: int, octaves: int = 1) -> Plane:
-    """Random field with mean near 0 and variance near 1, drawn on grids that do not depend on `side`."""
-    total = np.zeros((side, side), np.float32)
-    for octave in range(octaves):
-        grid = Image.fromarray(rng.standard_normal((cells << octave, cells << octave), dtype=np.float32))
-        total += np.asarray(grid.resize((side, side), Image.Resampling.BICUBIC)) * np.float32(0.6**octave)
-    return total / total.std()
-
-
-def smoothstep(values: Plane, low: float, high: float) -> Plane:
-    """0 below `low`, 1 above `high`, smooth between."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def honeycomb(scene: Scene, rng: np.random.Generator, meshes: float, disorder: float) -> Plane:
-    """Lines of a hexagonal net in [0, 1]: three plane waves at 120 degrees, bent by noise."""
-    wave = np.pi * meshes / scene.size
-    bend_x, bend_y = (disorder * scene.noise(rng, 4, 2) for _ in range(2))
-    turn = rng.uniform(0, np.pi)
-    total = np.zeros_like(scene.x)
-    for k in range(3):
-        c, s = math.cos(turn + k * 2 * np.pi / 3), math.sin(turn + k * 2 * np.pi / 3)
-        total += np.cos(wave * (c * scene.x + s * scene.y) + c * bend_x + s * bend_y)
-    return smoothstep(-total, -0.6, 1.1)
-
-
-def pigment_network(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Typical network: even thin brown lines with even meshes, fading to the edge (pigmented rete ridges)."""
-    lines = honeycomb(scene, rng, rng.uniform(9, 13), 0.6) * smoothstep(scene.depth, 0.0, 0.5)
-    scene.melanin += scene.strength * (0.9 * lines - 0.25 * scene.body)
-    return lines > 0.4
-
-
-def atypical_network(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Atypical network: dark, thick, uneven lines that end abruptly, in part of the lesion only."""
-    patch = smoothstep(scene.noise(rng, 2), -0.3, 0.5) * (scene.depth > 0.02)
-    lines = honeycomb(scene, rng, rng.uniform(6, 9), 2.0) * patch * np.clip(1 + 0.5 * scene.noise(rng, 4), 0.2, 2)
-    scene.melanin += scene.strength * 1.5 * lines
-    return lines > 0.4
-
-
-def globules(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Regular globules: brown dots of one size, evenly spread (nests of melanocytes)."""
-    count = int(rng.integers(25, 50))
-    spots = scene.discs(scene.scatter(rng, count, 0.1, 0.85), scene.size * rng.uniform(0.035, 0.045, count), 0.6)
-    scene.melanin += scene.strength * 0.9 * spots
-    return spots > 0.4
-
-
-def irregular_dots(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Irregular dots: black or brown, of many sizes, crowded to one side."""
-    count = int(rng.integers(8, 22))
-    points = scene.scatter(rng, 4 * count, 0.2, 0.95)
-    side_of = (points - scene.centre) @ rng.standard_normal(2)
-    spots = scene.discs(points[np.argsort(side_of)[:count]], scene.size * rng.uniform(0.025, 0.09, count))
-    scene.melanin += (1 + scene.strength) * spots
-    return spots > 0.4
-
-
-def irregular_blotch(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Off-centre dark structureless area with an uneven edge."""
-    middle = scene.scatter(rng, 1, 0.35, 0.6)[0]
-    distance = np.hypot(scene.x - middle[0], scene.y - middle[1]) / (scene.size * rng.uniform(0.3, 0.5))
-    blotch = smoothstep(1 - distance + 0.25 * scene.noise(rng, 5, 2), -0.15, 0.15) * scene.body
-    scene.melanin += 1.6 * blotch
-    return blotch > 0.4
-
-
-def blue_white_veil(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Confluent blue area under a white ground-glass haze (melanin deep in the dermis below thick epidermis)."""
-    middle = scene.scatter(rng, 1, 0.0, 0.55)[0]
-    distance = np.hypot(scene.x - middle[0], scene.y - middle[1]) / (scene.size * rng.uniform(0.45, 0.75))
-    veil = smoothstep(1 - distance + 0.35 * scene.noise(rng, 4, 3), -0.1, 0.5) * smoothstep(scene.depth, 0, 0.15)
-    scene.melanin += 0.8 * veil
-    scene.paint.append((0.75 * veil, (0.36, 0.42, 0.55)))
-    scene.paint.append((0.35 * veil * smoothstep(scene.noise(rng, 6, 2), 0, 1.5), (0.75, 0.78, 0.85)))
-    return veil > 0.4
-
-
-def regression(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Regression: a white scar-like area with blue-grey peppering, where the tumour has gone."""
-    scar = smoothstep(scene.noise(rng, 3, 2), 0.2, 0.9) * smoothstep(scene.depth, 0.0, 0.2)
-    scene.melanin *= 1 - 0.8 * scar
-    scene.paint.append((0.55 * scar, (0.88, 0.80, 0.78)))
-    scene.paint.append((0.6 * scar * smoothstep(scene.noise(rng, 40), 0.8, 1.6), (0.38, 0.42, 0.50)))
-    return scar > 0.4
-
-
-def streaks(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Streaks: dark radial lines and pseudopods that leave the edge over part of the circumference."""
-    turns = np.arange(len(scene.outline)) / len(scene.outline)
-    start, reach = rng.uniform(0, 1), rng.uniform(0.25, 0.6)
-    length = np.zeros_like(turns)
-    for turn in start + reach * (np.arange(16) + rng.uniform(-0.3, 0.3, 16)) / 16:
-        away = np.abs((turns - turn + 0.5) % 1 - 0.5)
-        length = np.maximum(length, rng.uniform(0.10, 0.28) * np.clip(1 - away / rng.uniform(0.006, 0.012), 0, 1))
-    length = np.float32(length)[scene.angle]
-    rays = smoothstep(length - np.maximum(scene.radius - 1, 0), 0.0, 0.06) * smoothstep(scene.radius, 0.75, 0.95)
-    scene.melanin += (0.6 + scene.strength) * rays
-    scene.mask |= rays > 0.4
-    return rays > 0.4
-
-
-def milia_like_cysts(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Milia-like cysts: small round white or yellowish spots, hazy (balls of keratin under the surface)."""
-    count = int(rng.integers(6, 20))
-    spots = scene.discs(scene.scatter(rng, count, 0.1, 0.85), scene.size * rng.uniform(0.04, 0.085, count), 0.7)
-    scene.paint.append((0.75 * spots, (0.95, 0.90, 0.78)))
-    return spots > 0.4
-
-
-def comedo_openings(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Comedo-like openings: round sharp brown-black plugs (keratin in dilated follicles)."""
-    count = int(rng.integers(5, 16))
-    spots = scene.discs(scene.scatter(rng, count, 0.05, 0.85), scene.size * rng.uniform(0.04, 0.09, count), 0.25)
-    scene.paint.append((0.8 * spots, (0.20, 0.13, 0.09)))
-    return spots > 0.4
-
-
-def fissures(scene: Scene, rng: np.random.Generator) -> Mask:
-    """Fissures and ridges: winding dark furrows between pale ridges, like a brain's surface."""
-    furrows = smoothstep(-np.abs(scene.noise(rng, 6)), -0.35, -0.1) * smoothstep(scene.depth, 0.0, 0.15)
-    scene.melanin += (0.4 + 0.6 * scene.strength) * furrows - 0.15 * scene.body
-    return furrows > 0.4
-
-
-# Frequency of each sign in easy melanomas, seborrheic keratoses and nevi; our choice, in the direction of textbooks.
-SIGNS: dict[Callable[[Scene, np.random.Generator], np.ndarray], tuple[float, float, float]] = {
-    pigment_network: (0.15, 0.05, 0.75),
-    atypical_network: (0.65, 0.03, 0.06),
-    globules: (0.05, 0.03, 0.35),
-    irregular_dots: (0.55, 0.06, 0.08),
-    irregular_blotch: (0.50, 0.10, 0.10),
-    fissures: (0.03, 0.50, 0.03),
-    regression: (0.35, 0.03, 0.03),
-    blue_white_veil: (0.60, 0.04, 0.03),
-    streaks: (0.45, 0.02, 0.04),
-    comedo_openings: (0.02, 0.60, 0.02),
-    milia_like_cysts: (0.03, 0.75, 0.03),
-}
 
 
 def draw_lesion(
@@ -294,7 +84,7 @@ def draw_lesion(
     character = {
         name: float(np.clip(blend(mean) + 0.15 * rng.standard_normal(), 0, 1)) for name, mean in CHARACTER.items()
     }
-    scene = shape(rng, character, side)
+    scene = lesion_on_skin(rng, character, side)
     structures = {}
     for sign, frequency in SIGNS.items():
         rng = stream(sign.__name__)
@@ -303,123 +93,6 @@ def draw_lesion(
     scene.mask |= np.logical_or.reduce([scene.mask, *structures.values()])
     structures = {name: mask for name, mask in structures.items() if mask.any()}
     return SyntheticLesion(kind, difficulty, photograph(scene, stream("photograph")), scene.mask, structures)
-
-
-def shape(rng: np.random.Generator, character: dict[str, float], side: int) -> Scene:
-    """Place a lesion on skin and give it outline and base colour after its character."""
-    line = (np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1
-    x, y = np.meshgrid(line, line)
-    size = float(np.clip(0.52 * np.exp(0.28 * rng.standard_normal()), 0.25, 0.9))
-    centre = np.clip(0.1 * rng.standard_normal(2), -0.25, 0.25)
-    turn, stretch = rng.uniform(0, np.pi), np.exp(rng.uniform(-0.22, 0.22))
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    axes = size * rotation * [stretch, 1 / stretch]
-    u, v = np.tensordot(np.float32(np.linalg.inv(axes)), np.stack([x - centre[0], y - centre[1]]), 1)
-
-    turns = 2 * np.pi * np.arange(1024) / 1024
-    waves = 0.13 * character["asymmetry"] * rng.standard_normal(5) / np.sqrt(np.arange(1, 6))
-    outline = 1 + sum(w * np.cos(k * turns + rng.uniform(0, 7)) for k, w in enumerate(waves, start=1))
-    outline = np.float32(np.clip(outline, 0.5, 1.5))
-    angle = (np.arctan2(v, u) * np.float32(512 / np.pi)).astype(np.int16) % 1024
-    radius = np.hypot(u, v) / outline[angle]
-
-    nothing = np.zeros_like(x)
-    scene = Scene(
-        side, character, x, y, centre, axes, size, outline, angle, radius, 1 - radius, nothing,
-        strength=float(np.exp(0.4 * rng.standard_normal())),
-        melanin=nothing, blood=nothing, keratin=nothing, mask=radius < 1,
-    )  # fmt: skip
-    scene.depth = 1 - radius + (0.02 + 0.14 * character["irregularity"]) * scene.noise(rng, 5, 3)
-    scene.mask = scene.depth > 0
-    width = 0.22 - 0.19 * character["sharpness"]
-    scene.body = smoothstep(scene.depth, -width / 2, width / 2)
-    lopsided = u * rng.standard_normal() + v * rng.standard_normal()
-    tone = 0.15 * scene.noise(rng, 12, 2) + character["variegation"] * 0.55 * scene.noise(rng, 3, 3)
-    tone += 0.25 * character["asymmetry"] * lopsided + rng.uniform(-0.3, 0.3) * scene.depth
-    scene.melanin = scene.strength * scene.body * np.exp(np.clip(tone, -1.5, 1.2))
-    scene.blood = scene.body * (
-        rng.uniform(0, 0.4) + character["variegation"] * 0.4 * smoothstep(scene.noise(rng, 3), 0.3, 1.5)
-    )
-    grain = scene.noise(rng, 20, 2)
-    scene.keratin = scene.body * character["waxiness"] * (0.5 + 0.25 * grain)
-    return scene
-
-
-def photograph(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
-    """See the scene through a dermatoscope: skin, light, hairs, ruler, gel bubbles, dark corners, blur, noise."""
-    side, x, y = scene.side, scene.x, scene.y
-    tone = 0.12 * np.exp(0.7 * rng.standard_normal())
-    melanin = scene.melanin + tone * (1 + 0.25 * fractal_noise(rng, 8, side, 3))
-    flush = rng.uniform(0.05, 0.4)
-    blood = scene.blood + flush * (1 + 0.35 * fractal_noise(rng, 10, side, 3))
-    absorbed = [m * melanin + h * blood + q * scene.keratin for m, h, q in zip(MELANIN, BLOOD, KERATIN, strict=True)]
-    image = SKIN * np.exp(-np.clip(np.stack(absorbed, axis=-1), 0, None))
-    for share, colour in scene.paint:
-        image += share[..., None] * (np.float32(colour) - image)
-
-    light = 1 + 0.08 * (x * rng.standard_normal() + y * rng.standard_normal())
-    light -= rng.uniform(0, 0.22) * (x * x + y * y)
-    balance = np.exp(rng.standard_normal(3) * [0.05, 0.04, 0.08] + 0.08 * rng.standard_normal())
-    image *= light[..., None] * np.float32(balance)
-
-    if rng.uniform() < 0.3:
-        for _ in range(int(rng.integers(1, 6))):
-            gel_bubble(image, x, y, rng)
-    if rng.uniform() < 0.6:
-        draw_lines(image, hairs(rng), np.float32([0.13, 0.09, 0.08]) * rng.uniform(0.6, 3), rng.uniform(0.5, 0.9))
-    if rng.uniform() < 0.3:
-        draw_lines(image, ruler(rng), np.float32([0.22, 0.20, 0.22]), 0.75)
-    if rng.uniform() < 0.35:
-        field_of_view = smoothstep(rng.uniform(1.05, 1.35) - np.hypot(x, y), -0.02, 0.03)
-        image *= 0.03 + 0.97 * field_of_view[..., None]
-
-    image += np.float32(0.012) * rng.standard_normal((side, side, 1), dtype=np.float32)
-    photo = Image.fromarray(np.uint8(np.clip(image, 0, 1) * 255 + 0.5))
-    return np.asarray(photo.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.8) * side / 256)))
-
-
-def gel_bubble(image: np.ndarray, x: Plane, y: Plane, rng: np.random.Generator) -> None:
-    """A bubble in the contact gel: a thin rim, bright on the side of the lamp."""
-    centre, radius, lamp = rng.uniform(-0.95, 0.95, 2), rng.uniform(0.02, 0.1), rng.uniform(0, 2 * np.pi)
-    dx, dy = x - centre[0], y - centre[1]
-    away = np.hypot(dx, dy) / radius
-    rim = np.clip(1 - np.abs(away - 1) * 6, 0, 1) * (1 + (dx * np.cos(lamp) + dy * np.sin(lamp)) / radius) / 2
-    image += 0.55 * rim[..., None] * (1 - image)
-
-
-def hairs(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
-    """Curved hairs, roughly in one direction: points in [-1, 1] and width in image sides."""
-    turn, lines, t = rng.uniform(0, np.pi), [], np.linspace(0, 1, 14)[:, None]
-    for _ in range(int(rng.integers(3, 28))):
-        direction = turn + 0.5 * rng.standard_normal()
-        step = np.array([np.cos(direction), np.sin(direction)]) * rng.uniform(0.3, 1.2)
-        middle, bend = rng.uniform(-1.1, 1.1, 2), 0.2 * rng.standard_normal(2)
-        curve = (1 - t) ** 2 * (middle - step) + 2 * t * (1 - t) * (middle + bend) + t**2 * (middle + step)
-        lines.append((curve, rng.uniform(0.003, 0.009)))
-    return lines
-
-
-def ruler(rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
-    """The millimetre scale of a dermatoscope, near one edge."""
-    along, across = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-    ticks = np.linspace(-0.45, 0.45, 11)
-    lines = [(np.array([ticks[0] * along, ticks[-1] * along]), 0.006)]
-    for number, tick in enumerate(ticks):
-        lines.append((np.array([tick * along, tick * along - (0.08 if number % 5 == 0 else 0.045) * across]), 0.005))
-    turn, place = 0.3 * rng.standard_normal() + np.pi / 2 * rng.integers(4), np.array([rng.uniform(-0.3, 0.3), 0.8])
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return [((points + place) @ rotation.T, width) for points, width in lines]
-
-
-def draw_lines(image: np.ndarray, lines: list[tuple[np.ndarray, float]], colour: np.ndarray, opacity: float) -> None:
-    """Lay smooth-edged lines over the image, in place."""
-    fine = 3 * len(image)
-    canvas = Image.new("L", (fine, fine))
-    pen = ImageDraw.Draw(canvas)
-    for points, width in lines:
-        pen.line([tuple(p) for p in ((points + 1) / 2 * fine).tolist()], fill=255, width=max(1, round(width * fine)))
-    share = np.asarray(canvas.reduce(3), dtype=np.float32)[..., None] * np.float32(opacity / 255)
-    image += share * (np.float32(colour) - image)
 
 
 # Lesions by kind in the official splits; the written set keeps these proportions in each of its own.
