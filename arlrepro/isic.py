@@ -7,7 +7,6 @@ HAM10000 as distributed.
 import hashlib
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 
 from arlrepro.config import CLASSES, SPLITS
 from arlrepro.errors import ConfigError, DatasetError, some
-from arlrepro.sources import IMAGE_SUFFIXES, StoredFile, decode_image, decode_mask, find, list_files, read_table
+from arlrepro.sources import IMAGE_SUFFIXES, StoredFile, crc32s, decode_image, decode_mask, find, list_files, read_table
 
 #: The official name of each split.
 OFFICIAL = {"training": "ISIC-2017_Training", "validation": "ISIC-2017_Validation", "test": "ISIC-2017_Test_v2"}
@@ -70,21 +69,15 @@ class IsicDataset:
         return files[image_id]
 
     @cached_property
-    def image_crcs(self) -> dict[str, int]:
-        """The CRC-32 of each image file, in the order of the lesions; extracted files are read for it, once."""
-        with ThreadPoolExecutor() as threads:
-            return dict(zip(self.images, threads.map(StoredFile.crc32, self.images.values()), strict=True))
-
-    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over each lesion's id, split and labels and the CRC-32 and size of its image file.
 
         The same images have the same fingerprint, zipped or extracted.
         """
         digest = hashlib.sha256()
-        labels = self.lesions[["split", *CLASSES]].itertuples()
-        for (image_id, *row), (_, crc) in zip(labels, self.image_crcs.items(), strict=True):
-            digest.update(repr((image_id, *row, crc, self.images[image_id].size)).encode())
+        crcs = crc32s(self.images)  # files of an extracted archive are read for it, once
+        for image_id, *row in self.lesions[["split", *CLASSES]].itertuples():
+            digest.update(repr((image_id, *row, crcs[image_id], self.images[image_id].size)).encode())
         return digest.hexdigest()
 
 

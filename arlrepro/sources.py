@@ -11,6 +11,9 @@ import unicodedata
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -18,7 +21,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from arlrepro.errors import DatasetError, some
 
@@ -26,6 +29,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 #: Pillow is asked for these formats only: some others (PostScript) run other programs.
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
+_IS_WHITE = [255 * (grey >= 128) for grey in range(256)]
 _archive_lock = threading.Lock()  # ZipFile counts its open entries without one
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow's limit of 89 million pixels becomes an error
 
@@ -40,6 +44,11 @@ class StoredFile:
 
     def __str__(self) -> str:
         return f"{self.container}/{self.name}"
+
+    @property
+    def base(self) -> str:
+        """The file's name without folder, zipped or extracted the same."""
+        return PurePosixPath(self.name).name
 
     @property
     def stem(self) -> str:
@@ -79,6 +88,12 @@ class StoredFile:
             return zlib.crc32(self.read())
         with _archive_lock:
             return _open_archive(self.container, self.container.stat().st_mtime_ns).getinfo(self.name).CRC
+
+
+def crc32s(files: Mapping[str, StoredFile]) -> dict[str, int]:
+    """The CRC-32 of each file, by the same names and in the same order."""
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(files, threads.map(StoredFile.crc32, files.values()), strict=True))
 
 
 def find(root: Path, name: str) -> Path | None:
@@ -167,21 +182,45 @@ def decode_image(file: StoredFile, side: int | None = None) -> Image.Image:
 
     Args:
         file: JPEG, PNG, BMP, TIFF or WebP, told by content, not by suffix. Colour profiles are not applied.
-        side: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides
-            stay at least twice this (px); much faster for large photographs.
+        side: if given, side x side pixels (px) by an anti-aliasing Lanczos filter; an image of that size stays as it
+            is. A large JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, never below twice the side.
 
     Raises:
         DatasetError: empty, truncated or damaged, no such image, or of more than 89 million pixels.
     """
+    with _decoding(file) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        drafted = image.draft(image.mode, (2 * side, 2 * side)) if side is not None and orientation == 1 else None
+        image = _to_rgb(ImageOps.exif_transpose(image))
+        if side is not None and image.size != (side, side):
+            image = image.resize((side, side), Image.Resampling.LANCZOS, box=drafted[1] if drafted else None)
+        return image
+
+
+def decode_mask(file: StoredFile, side: int | None = None) -> Bool[np.ndarray, "height width"]:
+    """Decode a lesion mask: True where the pixel, or with `side` its area of the mask, is at least half white.
+
+    Raises:
+        DatasetError: it does not decode, or nothing in it but black reaches half of white (a mask of 0 and 1).
+    """
+    with _decoding(file) as image:
+        grey = ImageOps.exif_transpose(image).convert("L")
+    brightest = grey.getextrema()[1]
+    if 0 < brightest < 128:
+        raise DatasetError(f"{file}: its brightest pixel is {brightest} of 255. Masks are black with white lesions.")
+    if side is not None:
+        grey = grey.point(_IS_WHITE).resize((side, side), Image.Resampling.BOX)
+    return np.asarray(grey) >= 128
+
+
+@contextmanager
+def _decoding(file: StoredFile) -> Iterator[Image.Image]:
+    """Open an image, and turn whatever goes wrong with it into one line that names the file."""
     data = file.read()
     if not data:
         raise DatasetError(f"{file}: has 0 bytes. Fetch it again.")
     try:
-        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-        if side is not None:
-            image.draft(image.mode, (2 * side, 2 * side))
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        yield Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
     except Image.UnidentifiedImageError as error:
         raise DatasetError(f"{file}: is no {', '.join(IMAGE_FORMATS)} image. Fetch it again.") from error
     except Exception as error:  # Pillow's decoders raise nearly every kind on damaged bytes
@@ -196,15 +235,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P":
         image = image.convert("RGBA")
     return image.convert("RGB")
-
-
-def decode_mask(file: StoredFile) -> Bool[np.ndarray, "height width"]:
-    """Decode a lesion mask: True where the pixel is at least half of white.
-
-    Raises:
-        DatasetError: it does not decode, or nothing in it but black reaches half of white (a mask of 0 and 1).
-    """
-    grey = np.asarray(decode_image(file).convert("L"))
-    if 0 < grey.max() < 128:
-        raise DatasetError(f"{file}: its brightest pixel is {grey.max()} of 255. Masks are black with white lesions.")
-    return grey >= 128
