@@ -14,6 +14,7 @@ Live folders (`runs/<profile>/`) hold the weights too; archived ones (`results/<
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,21 @@ MEASURES = ("removal", "focus", "maps")
 PREDICTION_COLUMNS = ["image_id", "split", *CLASSES, *(f"{one}_label" for one in CLASSES)]
 
 _ID = re.compile(rf"({'|'.join(NETWORKS)})-({'|'.join(TASKS)})-s(\d+)-([0-9a-f]{{8}})")
+
+
+def root() -> Path:
+    """The repository's root: notebooks run in other folders, so no path is relative to the working directory.
+
+    Raises:
+        RunError: neither the working directory nor this file lies in a checkout, and ARLREPRO_ROOT is not set.
+    """
+    if told := os.environ.get("ARLREPRO_ROOT"):
+        return Path(told)
+    for start in (Path.cwd(), Path(__file__).resolve().parent):
+        for folder in (start, *start.parents):
+            if (folder / "pyproject.toml").is_file() and (folder / "arlrepro").is_dir():
+                return folder
+    raise RunError("no checkout of the project around the working directory: go there, or set ARLREPRO_ROOT")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""From a network and images to one score a lesion: the mean over its evaluation patches."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from arlrepro.config import PatchConfig
+from arlrepro.patches import Boxes, cut, pyramid
+
+#: Wraps an iterable of a known length in a progress bar, or leaves it as it is.
+Progress = Callable[[Iterable[int], str], Iterable[int]]
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Images of one split on a device, with their labels, in one order."""
+
+    image_ids: tuple[str, ...]
+    levels: list[UInt8[Tensor, "_ _ _ 3"]]  # the images and their reduced copies, see `patches.pyramid`
+    labels: Int[np.ndarray, "lesions classes"]  # 0 or 1, in the order of `config.CLASSES`
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @classmethod
+    def load(
+        cls,
+        image_ids: tuple[str, ...],
+        pixels: UInt8[np.ndarray, "lesions side side 3"],
+        labels: Int[np.ndarray, "lesions classes"],
+        patch_side: int,
+        device: torch.device,
+    ) -> "Lesions":
+        """Put decoded images on the device, whole, with the reduced copies that shrinking patches are read from."""
+        on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+        return cls(image_ids, pyramid(on_device, patch_side), labels)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The precision rule: with `bf16` convolutions run in bfloat16, what the blocks add up stays float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def score(
+    network: nn.Module,
+    lesions: Lesions,
+    boxes: Boxes,
+    config: PatchConfig,
+    precision: str = "bf16",
+    lesions_per_batch: int = 16,
+) -> Float[np.ndarray, "lesions outputs"]:
+    """Score every lesion by the mean probability over its patches.
+
+    Args:
+        network: gives logits `(patches, outputs)`; put into evaluation mode.
+        lesions: on the network's device.
+        boxes: the patches of each lesion, the same for all; see `patches.evaluation_boxes`.
+        config: side and normalisation of the patches.
+        precision: `bf16` or `fp32`, as the network was trained.
+        lesions_per_batch: memory against speed; it does not change the scores.
+
+    Returns:
+        Probabilities in [0, 1], in the order of the lesions.
+
+    Source:
+        AP code (nine patches, probabilities averaged); V averages logits.
+    """
+    network.eval()
+    device = lesions.levels[0].device
+    scores = []
+    with torch.inference_mode(), autocast(device, precision):
+        for start in range(0, len(lesions), lesions_per_batch):
+            image = torch.arange(start, min(start + lesions_per_batch, len(lesions)))
+            every = torch.arange(len(boxes)).repeat(len(image))
+            patches = cut(lesions.levels, image.repeat_interleave(len(boxes)), boxes[every], config)
+            probabilities = network(patches).float().sigmoid()
+            # (lesions * patches, outputs) -> (lesions, outputs)
+            scores.append(probabilities.view(len(image), len(boxes), -1).mean(dim=1).cpu())
+    return torch.cat(scores).double().clamp(0, 1).numpy()

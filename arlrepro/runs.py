@@ -1,0 +1,305 @@
+"""Making runs: data opened, a network trained or loaded, what needs weights measured, all written as one folder.
+
+Live runs lie in `runs/<profile>/<id>/`, with their weights; archived ones in `results/<profile>/<id>/`, small text
+files that are committed. A folder appears under its final name only when it is complete.
+"""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from arlrepro import cache, isic, synthetic
+from arlrepro.archive import PREDICTION_COLUMNS, RESULTS, WEIGHTS, Run, Study, read_run, read_study, root, write_run
+from arlrepro.config import CLASSES, DataConfig, Experiment, classes_of, profile
+from arlrepro.errors import ConfigError, DatasetError, RunError
+
+if TYPE_CHECKING:
+    import torch
+
+    from arlrepro.predict import Lesions
+
+RUNS = Path("runs")
+DEFAULT_DATA = Path("data/isic2017")
+#: Drawn lesions whose maps are archived with every run, so that the published book can show where a network looks.
+GALLERY = tuple((kind, seed) for kind in ("melanoma", "seborrheic_keratosis", "nevus") for seed in (1, 2))
+
+
+def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
+    """Open the images of an experiment; the synthetic set is drawn first where it is not there yet.
+
+    Args:
+        config: says which source.
+        data: folder in the official layout; if empty, the environment variable ARLREPRO_DATA (an absolute path),
+            else `data/isic2017`. Synthetic data have a place of their own.
+
+    Raises:
+        DatasetError: the folder is missing or not in the official layout.
+    """
+    if config.source == "synthetic":
+        counts = dict(
+            zip(
+                ("training", "validation", "test"),
+                (config.synthetic_training, config.synthetic_validation, config.synthetic_test),
+                strict=True,
+            )
+        )
+        folder = root() / "data" / f"synthetic-{config.side}px-{'-'.join(str(count) for count in counts.values())}"
+        if not folder.is_dir():
+            synthetic.write_dataset(folder, side=config.side, counts=counts)
+        return isic.read_dataset(folder)
+    where = data or os.environ.get("ARLREPRO_DATA") or str(root() / DEFAULT_DATA)
+    if not data and where == os.environ.get("ARLREPRO_DATA") and not Path(where).is_absolute():
+        raise ConfigError(f"ARLREPRO_DATA is {where!r}; it must be an absolute path")
+    return isic.read_dataset(Path(where))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An experiment's images, decoded and on the device, a split at a time."""
+
+    dataset: isic.IsicDataset
+    images: cache.ImageArray
+    device: "torch.device"
+    patch_side: int
+
+    @classmethod
+    def set_up(cls, experiment: Experiment, data: str, device: str) -> "Bench":
+        """Open the data and decode them, once for all runs of the same images and side."""
+        dataset = open_data(experiment.data, data)
+        side = experiment.data.side
+        folder = root() / "data" / "cache" / f"{dataset.fingerprint[:12]}-{side}"
+        return cls(dataset, cache.prepare(dataset, side, folder), _device(device), experiment.patches.side)
+
+    def rows(self, split: str) -> np.ndarray:
+        """The rows of the array that hold a split."""
+        return np.flatnonzero(self.dataset.lesions["split"] == split)
+
+    def lesions(self, split: str) -> "Lesions":
+        """One split's images on the device."""
+        from arlrepro.predict import Lesions
+
+        rows = self.rows(split)
+        if not len(rows):
+            raise DatasetError(f"{self.dataset.root}: the {split} split has no images")
+        ids = tuple(self.images.image_ids[row] for row in rows)
+        labels = self.dataset.lesions.loc[list(ids), list(CLASSES)].to_numpy(dtype=np.int64)
+        return Lesions.load(ids, self.images.pixels[rows], labels, self.patch_side, self.device)
+
+
+def train_or_load(
+    experiment: Experiment, seed: int, folder: Path, *, data: str = "", device: str = "auto", bench: Bench | None = None
+) -> Run:
+    """Load a run that is there, or train, measure and write it.
+
+    Args:
+        experiment: what to run.
+        seed: of the run.
+        folder: where runs of this profile lie; the run becomes `folder/<id>`, while it trains `folder/<id>.part`.
+        data: see `open_data`.
+        device: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        bench: images already on the device, if several runs share them.
+
+    Returns:
+        The run, read back from disk.
+
+    Raises:
+        RunError: the run that is there was made from other images.
+    """
+    done = folder / experiment.run_id(seed)
+    if done.is_dir():
+        return read_run(done)
+    from arlrepro.train import train
+
+    bench = bench or Bench.set_up(experiment, data, device)
+    part = folder / f"{done.name}.part"
+    part.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    with tqdm(total=experiment.train.epochs, desc=done.name, unit="epoch") as bar:
+
+        def watch(epoch: int, _epochs: int, row: dict[str, float]) -> None:
+            bar.update(epoch - bar.n)
+            shown = {key: f"{row[key]:.3f}" for key in row if key.startswith(("training_loss", "validation_auc"))}
+            bar.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})
+
+        trained = train(experiment, seed, bench.lesions("training"), bench.lesions("validation"), part / "state", watch)
+    run = measure(
+        Run(
+            experiment=experiment,
+            seed=seed,
+            data_fingerprint=bench.dataset.fingerprint,
+            environment=_environment(bench.device, time.perf_counter() - began),
+            history=trained.history,
+            attention=pd.DataFrame(),
+            predictions=pd.DataFrame(),
+        ),
+        trained.network,
+        bench,
+    )
+    _save_weights(trained.network, part / WEIGHTS)
+    write_run(run, part)
+    (part / "state").unlink()
+    part.rename(done)
+    return read_run(done)
+
+
+def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
+    """Score both held-out splits and measure all that needs weights or images, as numbers for the archive."""
+    from arlrepro import attention
+    from arlrepro.patches import evaluation_boxes
+    from arlrepro.predict import score
+
+    experiment = run.experiment
+    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
+    tables = []
+    for split in ("validation", "test"):
+        lesions = bench.lesions(split)
+        scores = score(network, lesions, boxes, experiment.patches, experiment.train.precision)
+        table = pd.DataFrame(scores, columns=list(classes_of(experiment.task)))
+        table["image_id"], table["split"] = lesions.image_ids, split
+        for column, name in enumerate(CLASSES):
+            table[f"{name}_label"] = lesions.labels[:, column]
+        tables.append(table.reindex(columns=PREDICTION_COLUMNS))
+    test = bench.lesions("test")
+    measures = {
+        "removal": attention.removal(network, test, experiment),
+        "maps": attention.maps_of(network, gallery(experiment, bench.device), experiment),
+    }
+    masked = bench.rows("test")
+    if bench.images.masks is not None and bench.images.has_mask[masked].all():
+        measures["focus"] = attention.focus(network, test, bench.images.masks[masked], experiment)
+    return replace(
+        run,
+        predictions=pd.concat(tables, ignore_index=True),
+        attention=attention.term_sizes(network, test, experiment),
+        measures={name: table for name, table in measures.items() if len(table)},
+    )
+
+
+def gallery(experiment: Experiment, device: "torch.device") -> "Lesions":
+    """The drawn lesions of `GALLERY` as a network of this experiment sees them; ids are `<kind>-<seed>`."""
+    from arlrepro.predict import Lesions
+
+    side = experiment.data.side
+    drawn = [synthetic.draw_lesion(kind, seed, side) for kind, seed in GALLERY]
+    labels = np.array([[int(kind == name) for name in CLASSES] for kind, _ in GALLERY])
+    ids = tuple(f"{kind}-{seed}" for kind, seed in GALLERY)
+    return Lesions.load(ids, np.stack([one.image for one in drawn]), labels, experiment.patches.side, device)
+
+
+def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
+    """The trained network of a live run, in evaluation mode.
+
+    Raises:
+        RunError: the run's weights are not here (archived runs have none).
+    """
+    from safetensors.torch import load_file
+
+    from arlrepro.train import build
+
+    path = None if run.folder is None else run.folder / WEIGHTS
+    if path is None or not path.is_file():
+        raise RunError(
+            f"{run.id}: no {WEIGHTS} in {run.folder}; archived runs keep none: train it with `arlrepro train "
+            f"--network {run.network} --task {run.experiment.task} --seed {run.seed}`"
+        )
+    where = _device(device)
+    network = build(run.experiment, run.seed, where)
+    network.load_state_dict(load_file(path))
+    return network.eval()
+
+
+def archive(run_folder: Path, results: Path) -> Path:
+    """Copy what readers need of a live run, its text files without the weights, to where committed results lie.
+
+    Args:
+        run_folder: of a finished run.
+        results: folder of the profile's archived runs, `results/<profile>`.
+
+    Returns:
+        The archived run's folder.
+    """
+    run = read_run(run_folder)
+    target = results / run.id
+    part = results / f"{run.id}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    write_run(run, part)
+    if target.exists():
+        shutil.rmtree(target)
+    part.rename(target)
+    return target
+
+
+def reproduce(profile_name: str, data: str = "", device: str = "auto", first_seed_only: bool = False) -> Study:
+    """Run what a profile's matrix lacks, with a progress bar over the runs; runs that are there are read.
+
+    Args:
+        profile_name: the profile.
+        data: see `open_data`.
+        device: see `train_or_load`.
+        first_seed_only: make one run of each network and task, enough to draw pictures with.
+    """
+    chosen = profile(profile_name)
+    folder = root() / RUNS / chosen.name
+    seeds = chosen.seeds[:1] if first_seed_only else chosen.seeds
+    wanted = [(experiment, seed) for seed in seeds for experiment in chosen.experiments()]
+    missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
+    bench = Bench.set_up(chosen.experiment, data, device) if missing else None
+    for experiment, seed in tqdm(missing, desc=f"runs of {chosen.name}", unit="run", disable=not missing):
+        train_or_load(experiment, seed, folder, bench=bench)
+    return read_study(chosen, folder)
+
+
+def open_study(profile_name: str, data: str = "") -> Study:
+    """What a notebook starts from: the runs of a profile.
+
+    A synthetic profile is run here and now where runs are missing. A profile of real images is read from its archive;
+    with `data`, the first seed of each network is trained where its weights are not here, to draw pictures with.
+    """
+    chosen = profile(profile_name)
+    if chosen.experiment.data.source == "synthetic":
+        return reproduce(profile_name)
+    live = reproduce(profile_name, data, first_seed_only=True).runs if data else ()
+    archived = read_study(chosen, root() / RESULTS / chosen.name).runs
+    known = {run.id for run in archived}
+    return Study(chosen, (*archived, *(run for run in live if run.id not in known)))
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"unknown device {name!r}; known: auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda: this machine has no CUDA device that torch can use; give cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _save_weights(network: "torch.nn.Module", path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)
+
+
+def _environment(device: "torch.device", seconds: float) -> dict[str, Any]:
+    """Where a run was made: versions, device, threads, and how long it took."""
+    import torch
+
+    packages = ("arlrepro", "torch", "torchvision", "numpy", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "seconds": round(seconds, 1),
+    }
