@@ -72,15 +72,18 @@ def prepare(dataset: IsicDataset, side: int, folder: Path | None = None, workers
     folder = Path("data/cache") / f"{dataset.fingerprint[:12]}-{side}" if folder is None else Path(folder)
     manifest = _manifest(dataset, side)
     if (finished := _open(folder, manifest)) is None:
-        with _alone(folder):
-            if (finished := _open(folder, manifest)) is None:
-                finished = _build(dataset, folder, manifest, workers or os.cpu_count() or 1)
+        try:
+            with _alone(folder):
+                if (finished := _open(folder, manifest)) is None:
+                    finished = _build(dataset, folder, manifest, workers or os.cpu_count() or 1)
+        except OSError as error:
+            raise DatasetError(f"{folder}: cannot be written ({error}). Make room, then run it again.") from error
     return finished
 
 
 def _manifest(dataset: IsicDataset, side: int) -> dict[str, Any]:
     """What determines every row: two arrays with equal manifests are equal."""
-    crcs, mask_crcs = crc32s(dataset.images), crc32s(dataset.masks)
+    crcs, mask_crcs = dataset.image_crc32s, crc32s(dataset.masks)
     images = [
         {"image_id": image_id, "file": file.base, "crc32": crcs[image_id], "mask_crc32": mask_crcs.get(image_id)}
         for image_id, file in dataset.images.items()
@@ -90,13 +93,13 @@ def _manifest(dataset: IsicDataset, side: int) -> dict[str, Any]:
 
 def _open(folder: Path, manifest: dict[str, Any]) -> ImageArray | None:
     """Open an array if there is one, whole, and of just this manifest."""
-    has_mask = np.array([image["mask_crc32"] is not None for image in manifest["images"]])
+    has_mask = np.array([image["mask_crc32"] is not None for image in manifest["images"]], dtype=bool)
     shape = (len(has_mask), manifest["side"], manifest["side"])
     try:
         if json.loads((folder / MANIFEST).read_text()) != manifest:
             return None
-        pixels = np.load(folder / IMAGES, mmap_mode="r")
-        masks = np.load(folder / MASKS, mmap_mode="r") if has_mask.any() else None
+        pixels = np.lib.format.open_memmap(folder / IMAGES, "r")
+        masks = np.lib.format.open_memmap(folder / MASKS, "r") if has_mask.any() else None
     except (OSError, ValueError, EOFError):  # not there, not JSON, not an array, or cut off
         return None
     if pixels.shape != (*shape, 3) or pixels.dtype != np.uint8:
@@ -127,10 +130,11 @@ def _build(dataset: IsicDataset, folder: Path, manifest: dict[str, Any], workers
     """Fill ``<folder>.partial``, from where an earlier call left it, and give it its name."""
     partial = folder.with_name(folder.name + ".partial")
     _refuse_foreign(folder)
-    array = _open(partial, manifest) or _allocate(partial, manifest)
-    done = _rows_done(array, partial / JOURNAL)
-    todo = [row for row in range(len(array.image_ids)) if row not in done]
-    _require_space(folder.parent, len(todo), array)
+    array = _open(partial, manifest)
+    done = _rows_done(array, partial / JOURNAL) if array is not None else set()
+    todo = [row for row in range(len(manifest["images"])) if row not in done]
+    _require_space(folder.parent, len(todo), manifest["side"])
+    array = array if array is not None else _allocate(partial, manifest)
 
     def decode(row: int) -> str:
         image_id = array.image_ids[row]
@@ -150,6 +154,9 @@ def _build(dataset: IsicDataset, folder: Path, manifest: dict[str, Any], workers
                 progress.update()
             journal.flush()
     (partial / JOURNAL).unlink()
+    for path in partial.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
     _remove(folder)
     partial.rename(folder)
     finished = _open(folder, manifest)
@@ -173,12 +180,9 @@ def _allocate(partial: Path, manifest: dict[str, Any]) -> ImageArray:
 
 def _write(array: np.memmap, row: int, values: np.ndarray) -> None:
     """Write one row through the file: pages written through the map would count as this process's memory."""
-    try:
-        with Path(array.filename).open("r+b") as file:
-            file.seek(array.offset + row * values.nbytes)
-            file.write(np.ascontiguousarray(values))
-    except OSError as error:
-        raise DatasetError(f"{array.filename}: cannot be written ({error}). Make room, then run it again.") from error
+    with Path(array.filename).open("r+b") as file:
+        file.seek(array.offset + row * values.nbytes)
+        file.write(np.ascontiguousarray(values))
 
 
 def _row_crc32(array: ImageArray, row: int) -> int:
@@ -196,21 +200,21 @@ def _row_crc32(array: ImageArray, row: int) -> int:
 def _rows_done(array: ImageArray, journal: Path) -> set[int]:
     """The rows whose content is still what the journal says; a line cut off by a crash says nothing."""
     done = set()
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+    lines = journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.exists() else []
     for line in lines:
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):
             row, crc = json.loads(line)
             if 0 <= row < len(array.image_ids) and _row_crc32(array, row) == crc:
                 done.add(row)
     return done
 
 
-def _require_space(folder: Path, rows: int, array: ImageArray) -> None:
-    needed = rows * array.side**2 * (3 if array.masks is None else 4)
+def _require_space(folder: Path, images: int, side: int) -> None:
+    needed = images * side**2 * 4  # red, green, blue, mask
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DatasetError(
-            f"{folder}: {rows} images of {array.side} px need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. "
+            f"{folder}: {images} images of {side} px need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free. "
             "Make room or choose another folder."
         )
 

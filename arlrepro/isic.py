@@ -49,7 +49,7 @@ class IsicDataset:
     lesions: pd.DataFrame  # index image_id; split, melanoma, seborrheic_keratosis, age, sex, has_mask, mask_source
     images: Mapping[str, StoredFile]
     masks: Mapping[str, StoredFile]
-    unlabelled: tuple[StoredFile, ...] = ()  # images beside the labelled ones that no row of the CSVs names
+    unlabelled: tuple[StoredFile, ...] = ()  # images and masks that no row of the CSVs names
 
     def image_bytes(self, image_id: str) -> bytes:
         """The image file's bytes as they are on disk."""
@@ -69,15 +69,19 @@ class IsicDataset:
         return files[image_id]
 
     @cached_property
+    def image_crc32s(self) -> dict[str, int]:
+        """The CRC-32 of each image file, in the order of the lesions; files of an extracted archive are read for it."""
+        return crc32s(self.images)
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over each lesion's id, split and labels and the CRC-32 and size of its image file.
 
         The same images have the same fingerprint, zipped or extracted.
         """
         digest = hashlib.sha256()
-        crcs = crc32s(self.images)  # files of an extracted archive are read for it, once
         for image_id, *row in self.lesions[["split", *CLASSES]].itertuples():
-            digest.update(repr((image_id, *row, crcs[image_id], self.images[image_id].size)).encode())
+            digest.update(repr((image_id, *row, self.image_crc32s[image_id], self.images[image_id].size)).encode())
         return digest.hexdigest()
 
 
@@ -133,10 +137,8 @@ def read_ham10000(root: Path, report: Report = refuse) -> IsicDataset:
     table = read_table(labels_csv)
     _require(table, ("image_id", "lesion_id", "dx", "age", "sex"), labels_csv)
     is_melanoma, is_bkl = (table["dx"].eq(dx).map({True: "1", False: "0"}) for dx in ("mel", "bkl"))
-    table = table.assign(split="test", melanoma=is_melanoma, seborrheic_keratosis=is_bkl)
-    lesions = _lesions(table, labels_csv, report)
-    lesions[["age", "sex"]] = _people(table.rename(columns={"age": "age_approximate"}), labels_csv, report)
-    lesions[["lesion_id", "dx"]] = table.drop_duplicates("image_id").set_index("image_id")[["lesion_id", "dx"]]
+    table = table.assign(melanoma=is_melanoma, seborrheic_keratosis=is_bkl).rename(columns={"age": "age_approximate"})
+    lesions = _with_people(_lesions(table, labels_csv, "test", report, ["lesion_id", "dx"]), table, labels_csv, report)
     files = [file for place in (root, *sorted(root.glob("HAM10000_*.zip"))) for file in list_files(place)]
     return _with_files(root, lesions, files, files, "official", report)
 
@@ -148,11 +150,9 @@ def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
     if data is None:
         raise DatasetError(f"{root}: neither {name}_Data.zip nor the folder {name}_Data. Run `arlrepro data download`.")
     files = list_files(data)
-    lesions = _lesions(read_table(labels_csv).assign(split=split), labels_csv, report)
+    lesions = _lesions(read_table(labels_csv), labels_csv, split, report)
     for metadata_csv in [file for file in files if file.name.endswith("_metadata.csv")][:1]:
-        table = read_table(metadata_csv)
-        _require(table, ("image_id", "age_approximate", "sex"), metadata_csv)
-        lesions[["age", "sex"]] = _people(table, metadata_csv, report)
+        lesions = _with_people(lesions, read_table(metadata_csv), metadata_csv, report)
     # The test split's automatic masks are a network's, published with Mahbod et al. 2020; a person's are preferred.
     sources = {"official": f"{name}_Part1_GroundTruth", "automatic": f"{name}_auto_masks_SkinFPN"}
     for mask_source, archive in sources.items():
@@ -171,9 +171,9 @@ def _read_plain(root: Path, report: Report) -> IsicDataset:
             "Give the official files, or a folder of images with one CSV of image_id,melanoma,seborrheic_keratosis."
         )
     [(labels_csv, table)] = tables.items()
-    lesions = _lesions(table if "split" in table.columns else table.assign(split="test"), labels_csv, report)
-    if {"age_approximate", "sex"} <= set(table.columns):
-        lesions[["age", "sex"]] = _people(table, labels_csv, report)
+    lesions = _lesions(table, labels_csv, "test", report)
+    if "age_approximate" in table.columns:
+        lesions = _with_people(lesions, table, labels_csv, report)
     return _with_files(root, lesions, files, files, "own", report)
 
 
@@ -194,9 +194,13 @@ def _report_rows(table: pd.DataFrame, is_bad: pd.Series, what: str, remedy: str,
         report(where, f"{len(ids)} of {len(table)} rows {what}", [repr(text) for text in ids.unique()], remedy)
 
 
-def _lesions(table: pd.DataFrame, where: StoredFile, report: Report) -> pd.DataFrame:
+def _lesions(
+    table: pd.DataFrame, where: StoredFile, split: str, report: Report, also: Sequence[str] = ()
+) -> pd.DataFrame:
     """Split and labels by image id, of the rows of a label CSV that can be used; the others are reported."""
     _require(table, ("image_id", *CLASSES), where)
+    if "split" not in table.columns:
+        table = table.assign(split=split)
     table = table.assign(image_id=table["image_id"].map(_composed))
     labels = table[list(CLASSES)].apply(lambda column: column.map(_LABELS))
     is_bad = {
@@ -210,20 +214,23 @@ def _lesions(table: pd.DataFrame, where: StoredFile, report: Report) -> pd.DataF
         _report_rows(table, rows, what, remedy, where, report)
     usable = ~pd.concat([rows for rows, _ in is_bad.values()], axis=1).any(axis=1)
     lesions = table[["image_id", "split"]].join(labels)[usable].astype(dict.fromkeys(CLASSES, "int8"))
-    return lesions.assign(age=np.nan, sex="").set_index("image_id")
+    return lesions.assign(age=np.nan, sex="").join(table[list(also)]).set_index("image_id")
 
 
-def _people(table: pd.DataFrame, where: StoredFile, report: Report) -> pd.DataFrame:
-    """Age (years, NaN unknown) and sex ("" unknown) by image id; other entries are reported and become unknown."""
-    age_known = ~table["age_approximate"].isin(UNKNOWN)
-    age = pd.to_numeric(table["age_approximate"].where(age_known), errors="coerce")
-    remedy = "Write unknown where it is."
-    _report_rows(table, age_known & ~age.between(0, 120), "have an age not from 0 to 120", remedy, where, report)
-    sex = table["sex"].str.lower().replace(list(UNKNOWN), "")
-    _report_rows(table, ~sex.isin(["female", "male", ""]), "have a sex not female or male", remedy, where, report)
-    _report_rows(table, table["image_id"].duplicated(), "repeat an id", "Keep one row of each.", where, report)
-    people = pd.DataFrame({"age": age.where(age.between(0, 120)), "sex": sex.where(sex.isin(["female", "male"]), "")})
-    return people.set_index(table["image_id"].map(_composed)).loc[~table["image_id"].duplicated().to_numpy()]
+def _with_people(lesions: pd.DataFrame, table: pd.DataFrame, where: StoredFile, report: Report) -> pd.DataFrame:
+    """Add age (years, NaN unknown) and sex ("" unknown); an entry that is neither is reported and left unknown."""
+    _require(table, ("image_id", "age_approximate", "sex"), where)
+    table = table.assign(image_id=table["image_id"].map(_composed), sex=table["sex"].str.lower())
+    age = pd.to_numeric(table["age_approximate"], errors="coerce")
+    age = age.where(age.between(0, 120))
+    is_bad = {
+        "have an age not from 0 to 120": age.isna() & ~table["age_approximate"].str.lower().isin(UNKNOWN),
+        "have a sex not female or male": ~table["sex"].isin(["female", "male", *UNKNOWN]),
+    }
+    for what, rows in is_bad.items():
+        _report_rows(table, rows, what, "Write unknown where it is.", where, report)
+    people = table.assign(age=age).drop_duplicates("image_id").set_index("image_id").reindex(lesions.index)
+    return lesions.assign(age=people["age"], sex=people["sex"].where(people["sex"].isin(["female", "male"]), ""))
 
 
 def _with_files(
@@ -249,7 +256,7 @@ def _with_files(
         lesions.assign(has_mask=has_mask, mask_source=np.where(has_mask, mask_source, "")),
         {image_id: image_of[image_id] for image_id in lesions.index},
         {image_id: mask_of[image_id] for image_id in lesions.index if image_id in mask_of},
-        tuple(file for image_id, file in image_of.items() if image_id not in lesions.index),
+        tuple(file for of in (image_of, mask_of) for image_id, file in of.items() if image_id not in lesions.index),
     )
 
 
@@ -300,6 +307,5 @@ def _composed(text: str) -> str:
 
 
 def _is_file_name(text: str) -> bool:
-    return (
-        0 < len(text) <= 200 and text.isprintable() and not text.startswith(".") and not set(text) & set('/\\:*?<>|"')
-    )
+    is_usual = text.isprintable() and not set(text) & set('/\\:*?<>|"')
+    return is_usual and 0 < len(text) <= 200 and not text.startswith(".")

@@ -43,7 +43,7 @@ class StoredFile:
     size: int  # bytes, uncompressed
 
     def __str__(self) -> str:
-        return f"{self.container}/{self.name}"
+        return f"{self.container}/{self.name}".encode(errors="backslashreplace").decode()
 
     @property
     def base(self) -> str:
@@ -167,6 +167,8 @@ def read_table(file: StoredFile) -> pd.DataFrame:
     if not lines or "\0" in text:
         raise DatasetError(f"{file}: {'has NUL bytes' if lines else 'is empty'}. Save it as comma-separated UTF-8.")
     (_, header), *body = lines
+    if not body:
+        raise DatasetError(f"{file}: has a header and no rows. Fetch it again.")
     if len(set(header)) < len(header):
         raise DatasetError(f"{file}: a column stands twice in its header: {some(header, 20)}. Name each once.")
     ragged = [number for number, row in body if len(row) != len(header)]
@@ -191,7 +193,7 @@ def decode_image(file: StoredFile, side: int | None = None) -> Image.Image:
     with _decoding(file) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         drafted = image.draft(image.mode, (2 * side, 2 * side)) if side is not None and orientation == 1 else None
-        image = _to_rgb(ImageOps.exif_transpose(image))
+        image = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
         if side is not None and image.size != (side, side):
             image = image.resize((side, side), Image.Resampling.LANCZOS, box=drafted[1] if drafted else None)
         return image
@@ -204,7 +206,7 @@ def decode_mask(file: StoredFile, side: int | None = None) -> Bool[np.ndarray, "
         DatasetError: it does not decode, or nothing in it but black reaches half of white (a mask of 0 and 1).
     """
     with _decoding(file) as image:
-        grey = ImageOps.exif_transpose(image).convert("L")
+        grey = _eight_bit(ImageOps.exif_transpose(image)).convert("L")
     brightest = grey.getextrema()[1]
     if 0 < brightest < 128:
         raise DatasetError(f"{file}: its brightest pixel is {brightest} of 255. Masks are black with white lesions.")
@@ -227,11 +229,10 @@ def _decoding(file: StoredFile) -> Iterator[Image.Image]:
         raise DatasetError(f"{file}: does not decode ({error}). Fetch it again.") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # convert() would clip, not scale
-        image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """The same picture with 8 bits a channel: Pillow's own conversion clips in place of scaling."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"{image.mode!r} pixels have no known range; save it with 8 bits a channel")
-    if image.mode == "P":
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image.convert("RGBA") if image.mode == "P" else image
