@@ -13,7 +13,7 @@ from scipy import optimize, stats
 
 from arlrepro.config import CLASSES
 from arlrepro.errors import MetricError
-from arlrepro.metrics import Labels, Scores, as_truth, confusion
+from arlrepro.metrics import Confusion, Labels, Scores, as_truth, confusion
 
 LEVEL = 0.95
 
@@ -316,9 +316,12 @@ def _summarise(split: str, lesions: pd.DataFrame) -> dict:
 
 
 def _task_estimates(labels: Labels, scores: Scores) -> dict[str, Estimate]:
-    counts = confusion(labels, scores)
+    return {"auc": auc_interval(labels, scores), **confusion_intervals(confusion(labels, scores))}
+
+
+def confusion_intervals(counts: Confusion) -> dict[str, Estimate]:
+    """Accuracy, sensitivity and specificity with Wilson's intervals."""
     return {
-        "auc": auc_interval(labels, scores),
         "accuracy": wilson_interval(counts.correct, counts.lesions),
         "sensitivity": wilson_interval(counts.true_positives, counts.positives),
         "specificity": wilson_interval(counts.true_negatives, counts.negatives),
