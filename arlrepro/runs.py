@@ -62,6 +62,24 @@ def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
     return isic.read_dataset(Path(where))
 
 
+def open_images(experiment: Experiment, data: str = "") -> tuple[isic.IsicDataset, cache.ImageArray]:
+    """Open an experiment's data and decode them, once for all runs of the same images and side."""
+    dataset = open_data(experiment.data, data)
+    side = experiment.data.side
+    folder = root() / "data" / "cache" / f"{dataset.fingerprint[:12]}-{side}"
+    return dataset, cache.prepare(dataset, side, folder)
+
+
+def live_folder(profile_name: str) -> Path:
+    """Where the runs of a profile are made, with their weights; not committed."""
+    return root() / RUNS / profile_name
+
+
+def archived_folder(profile_name: str) -> Path:
+    """Where the archived runs of a profile lie; committed."""
+    return root() / RESULTS / profile_name
+
+
 @dataclass(frozen=True)
 class Bench:
     """An experiment's images, decoded and on the device, a split at a time."""
@@ -73,11 +91,8 @@ class Bench:
 
     @classmethod
     def set_up(cls, experiment: Experiment, data: str, device: str) -> "Bench":
-        """Open the data and decode them, once for all runs of the same images and side."""
-        dataset = open_data(experiment.data, data)
-        side = experiment.data.side
-        folder = root() / "data" / "cache" / f"{dataset.fingerprint[:12]}-{side}"
-        return cls(dataset, cache.prepare(dataset, side, folder), _device(device), experiment.patches.side)
+        """Open and decode the data and choose the device."""
+        return cls(*open_images(experiment, data), _device(device), experiment.patches.side)
 
     def rows(self, split: str) -> np.ndarray:
         """The rows of the array that hold a split."""
@@ -249,7 +264,7 @@ def reproduce(profile_name: str, data: str = "", device: str = "auto", first_see
         first_seed_only: make one run of each network and task, enough to draw pictures with.
     """
     chosen = profile(profile_name)
-    folder = root() / RUNS / chosen.name
+    folder = live_folder(chosen.name)
     seeds = chosen.seeds[:1] if first_seed_only else chosen.seeds
     wanted = [(experiment, seed) for seed in seeds for experiment in chosen.experiments()]
     missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
@@ -269,7 +284,7 @@ def open_study(profile_name: str, data: str = "") -> Study:
     if chosen.experiment.data.source == "synthetic":
         return reproduce(profile_name)
     live = reproduce(profile_name, data, first_seed_only=True).runs if data else ()
-    archived = read_study(chosen, root() / RESULTS / chosen.name).runs
+    archived = read_study(chosen, archived_folder(chosen.name)).runs
     known = {run.id for run in archived}
     return Study(chosen, (*archived, *(run for run in live if run.id not in known)))
 

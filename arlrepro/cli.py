@@ -1,0 +1,155 @@
+"""The commands, thin: each reads its arguments, calls one function and says what came out.
+
+Exit status: 0 done; 1 it ran and something in the input was bad; 2 it could not start.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arlrepro import config
+from arlrepro.errors import ArlReproError, ConfigError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A reproducible replication of ARL-CNN (Zhang et al., IEEE TMI 2019).",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Images and labels: draw, check and decode them.")
+app.add_typer(data_app, name="data")
+
+ProfileName = Annotated[str, typer.Option("--profile", help=f"One of {', '.join(config.PROFILES)}.")]
+Data = Annotated[
+    str,
+    typer.Option("--data", help="Folder in the official ISIC-2017 layout; else ARLREPRO_DATA, else data/isic2017."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu or cuda.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one field, for example --set train.epochs=5; may be repeated.")
+]
+
+
+@data_app.command("synth")
+def synth(
+    root: Annotated[Path, typer.Argument(help="Folder to make, in the official layout.")],
+    side: Annotated[int, typer.Option(help="Height and width of the images, px.")] = 256,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    training: Annotated[int, typer.Option(help="Training images.")] = 2000,
+    validation: Annotated[int, typer.Option(help="Validation images.")] = 150,
+    test: Annotated[int, typer.Option(help="Test images.")] = 600,
+) -> None:
+    """Draw a synthetic dermoscopy data set, with lesion masks, in the official ISIC-2017 layout."""
+    from arlrepro.synthetic import write_dataset
+
+    counts = {"training": training, "validation": validation, "test": test}
+    write_dataset(root, seed=seed, side=side, counts=counts)
+    typer.echo(f"{sum(counts.values())} images of {side} px in {root}")
+
+
+@data_app.command("prepare")
+def prepare(profile: ProfileName = "demo", data: Data = "", settings: Settings = None) -> None:
+    """Decode every image once into the memory-mapped array that training reads."""
+    from arlrepro import runs
+
+    experiment = config.with_settings(config.profile(profile).experiment, settings or [])
+    images = runs.open_images(experiment, data)[1]
+    typer.echo(f"{len(images.image_ids)} images of {images.side} px, data set {images.fingerprint[:12]}")
+
+
+@app.command("train")
+def train(
+    network: Annotated[str, typer.Option(help=f"One of {', '.join(config.NETWORKS)}.")],
+    profile: ProfileName = "demo",
+    task: Annotated[
+        str | None, typer.Option(help="melanoma, seborrheic_keratosis or joint; the profile's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights and the patches.")] = 0,
+    data: Data = "",
+    device: Device = "auto",
+    settings: Settings = None,
+) -> None:
+    """Train one network, or show the run if it is there; an interrupted run goes on where it stopped."""
+    import yaml
+
+    from arlrepro import runs
+
+    chosen = config.profile(profile)
+    stored = config.to_dict(chosen.experiment)
+    stored["task"] = task or chosen.tasks[0]
+    stored["network"]["name"] = network
+    experiment = config.with_settings(config.from_dict(stored), settings or [])
+    typer.echo(yaml.safe_dump(config.to_dict(experiment), sort_keys=False), err=True)
+    run = runs.train_or_load(experiment, seed, runs.live_folder(profile), data=data, device=device)
+    typer.echo(str(run.folder))
+
+
+@app.command("reproduce")
+def reproduce(profile: ProfileName = "demo", data: Data = "", device: Device = "auto") -> None:
+    """Make every run of a profile that is not there yet, and print the table of ResNet against ARL."""
+    from arlrepro import runs, tables
+
+    study = runs.reproduce(profile, data, device)
+    typer.echo(tables.resnet_vs_arl(study).to_string())
+
+
+@app.command("archive")
+def archive(run: Annotated[list[Path], typer.Argument(help="Folders of finished runs, runs/<profile>/<id>.")]) -> None:
+    """Copy what readers need of finished runs, without the weights, to results/<profile>/."""
+    from arlrepro import runs
+
+    for folder in run:
+        typer.echo(str(runs.archive(folder, runs.archived_folder(folder.resolve().parent.name))))
+
+
+@app.command("score")
+def score(
+    predictions: Annotated[Path, typer.Argument(help="CSV: image_id,melanoma,seborrheic_keratosis; scores in [0, 1].")],
+    truth: Annotated[Path, typer.Option(help="CSV of the same columns with 0 and 1.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Another prediction file to compare with, lesion by lesion.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole result as JSON and nothing else.")] = False,
+) -> None:
+    """Score anyone's predictions with the challenge's metrics, each with its 95 % interval."""
+    from arlrepro import score as scoring
+
+    report = scoring.score(predictions, truth, against)
+    typer.echo(report.to_json() if as_json else report.text())
+
+
+@app.command("book")
+def book(
+    profile: ProfileName = "demo",
+    data: Data = "",
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Write the pages of book/<profile>/ that are committed.")
+    ] = False,
+) -> None:
+    """Run the notebooks for a profile and build the site; with --publish, renew the committed pages instead."""
+    from arlrepro import book as pages
+
+    if not publish:
+        index, seconds = pages.make(profile, data)
+        for part, spent in seconds.items():
+            typer.echo(f"{part:>20} {spent:6.0f} s")
+        typer.echo(str(index))
+    elif data:
+        raise ConfigError("--publish takes no --data: committed pages come from the archive alone")
+    else:
+        for page in pages.publish(profile):
+            typer.echo(str(page))
+
+
+def main() -> None:
+    """Run a command; what a user can mend ends in one line and exit status 2, not in a traceback."""
+    try:
+        app()
+    except ArlReproError as error:
+        typer.echo(f"arlrepro: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
