@@ -3,7 +3,6 @@
 Every difference is the second network minus the first.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +14,11 @@ from arlrepro.errors import MetricError
 from arlrepro.intervals import (
     LEVEL,
     Estimate,
+    bootstrap_estimate,
     logit_interval,
     mean_aucs_and_influences,
     normal_quantile,
-    percentiles,
-    resample_lesions,
 )
-from arlrepro.metrics import Labels, Scores
 
 NO_PART = float("nan")
 
@@ -98,6 +95,10 @@ def crossed(values: Float[np.ndarray, " seeds"], lesion_variance: float, level: 
 
     Raises:
         MetricError: fewer than two seeds.
+
+    Reason:
+        In simulation with 600 lesions, 5 and 3 seeds cover 93 to 95 %, 2 seeds 88 to 94 %. DeLong's variance of the
+        seeds' mean, in place of :math:`\bar c`, would count twice what belongs to one seed and one lesion.
 
     Source:
         Obuchowski and Rockette 1995; degrees of freedom after Hillis 2007.
@@ -206,31 +207,23 @@ def mcnemar_p(only_a: int, only_b: int) -> float:
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def bootstrap_difference(
-    labels: Labels,
-    scores_a: Scores,
-    scores_b: Scores,
-    metric: Callable[[Labels, Scores], float],
-    level: float = LEVEL,
-    replicates: int = 1000,
-    seed: int = 0,
-) -> Difference:
-    r"""Any figure of b minus that of a, the same resampled lesions for both; interval by percentiles.
+def bootstrap_difference(value: float, drawn: Float[np.ndarray, " replicates"], level: float = LEVEL) -> Difference:
+    r"""Any figure of b minus that of a, from its values on bootstrap samples of the lesions; interval by percentiles.
 
     .. math:: p = 2 \min \left( \frac{1 + \#\{d^* \le 0\}}{1 + B}, \frac{1 + \#\{d^* \ge 0\}}{1 + B} \right)
+
+    Args:
+        value: The difference on the lesions themselves.
+        drawn: The difference on each sample, the same lesions for both networks (`intervals.resample`, one seed).
+        level: Two-sided confidence.
 
     Source:
         Efron and Tibshirani 1993; p after Davison and Hinkley 1997, section 4.2.
     """
-
-    def difference(lesions: np.ndarray) -> float:
-        return metric(labels[lesions], scores_b[lesions]) - metric(labels[lesions], scores_a[lesions])
-
-    value = difference(np.arange(len(labels)))
-    drawn = resample_lesions(labels, difference, replicates, seed)
-    low, high = percentiles(drawn, level)
+    interval = bootstrap_estimate(value, drawn, level)
     fewer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return Difference(value, low, high, min(1.0, 2 * (1 + fewer) / (1 + len(drawn))))
+    p = min(1.0, 2 * (1 + fewer) / (1 + int(np.isfinite(drawn).sum())))
+    return Difference(value, interval.low, interval.high, p)
 
 
 def cross_validated_difference(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 from scipy import optimize, stats
 
 from arlrepro.config import CLASSES
@@ -228,60 +228,46 @@ def mean_auc_interval(
     return logit_interval(float(areas), float((influences**2).sum()), normal_quantile(level))
 
 
-def resample_lesions(
-    labels: Labels, statistic: Callable[[Integer[np.ndarray, " lesions"]], float], replicates: int = 1000, seed: int = 0
+def resample(
+    labels: Labels, scores: Scores, metric: Callable[[Labels, Scores], float], replicates: int = 1000, seed: int = 0
 ) -> Float[np.ndarray, " replicates"]:
-    """A statistic on bootstrap samples of the lesions, positives and negatives drawn apart (stratified).
+    """A figure on bootstrap samples of the lesions, positives and negatives drawn apart (stratified).
 
     Args:
         labels: 1 where the lesion has the disease, else 0.
-        statistic: From the drawn positions of lesions to a number; NaN or a `MetricError` where it is not defined.
+        scores: One a lesion.
+        metric: Any figure of `metrics`.
         replicates: How many samples.
-        seed: The same seed draws the same lesions, so two networks may be compared sample by sample.
+        seed: The same labels and seed draw the same lesions, so two networks may be compared sample by sample.
 
     Returns:
-        One value a sample, NaN where it is not defined.
+        One value a sample, NaN where the figure is not defined.
     """
     truth = as_truth(labels)
 
-    def on_drawn(positives: np.ndarray, negatives: np.ndarray) -> float:
+    def on_drawn(*strata: np.ndarray) -> float:
+        lesions = np.concatenate(strata)
         try:
-            return statistic(np.concatenate([positives, negatives]))
+            return metric(labels[lesions], scores[lesions])
         except MetricError:
             return np.nan
 
-    strata = (np.flatnonzero(truth), np.flatnonzero(~truth))
-    drawn = stats.bootstrap(
-        strata, on_drawn, n_resamples=replicates, vectorized=False, paired=False, method="percentile", rng=seed
-    )
+    strata = [members for members in (np.flatnonzero(truth), np.flatnonzero(~truth)) if len(members)]
+    drawn = stats.bootstrap(strata, on_drawn, n_resamples=replicates, vectorized=False, method="percentile", rng=seed)
     return drawn.bootstrap_distribution
 
 
-def bootstrap_interval(
-    labels: Labels,
-    scores: Scores,
-    metric: Callable[[Labels, Scores], float],
-    level: float = LEVEL,
-    replicates: int = 1000,
-    seed: int = 0,
-) -> Estimate:
-    """Percentile interval of any figure of `metrics`, lesions resampled within their class.
+def bootstrap_estimate(value: float, drawn: Float[np.ndarray, " replicates"], level: float = LEVEL) -> Estimate:
+    """A figure with the middle `level` of its values on bootstrap samples.
 
     Raises:
-        MetricError: the figure is not defined for the lesions themselves, or for more than one sample in twenty.
+        MetricError: not defined on more than one sample in twenty.
     """
-    value = metric(labels, scores)
-    drawn = resample_lesions(labels, lambda lesions: metric(labels[lesions], scores[lesions]), replicates, seed)
-    return Estimate(value, *percentiles(drawn, level))
-
-
-def percentiles(drawn: Float[np.ndarray, " replicates"], level: float = LEVEL) -> tuple[float, float]:
-    """The middle `level` of bootstrap values, of which at most one in twenty may be undefined."""
     undefined = int(np.isnan(drawn).sum())
     if undefined > len(drawn) / 20:
-        raise MetricError(f"not defined in {undefined} of {len(drawn)} bootstrap samples of the lesions")
+        raise MetricError(f"not defined on {undefined} of {len(drawn)} bootstrap samples of the lesions")
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return Estimate(value, float(low), float(high))
 
 
 def summary(predictions: pd.DataFrame) -> dict[str, dict]:

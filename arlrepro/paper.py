@@ -82,8 +82,9 @@ def published() -> pd.DataFrame:
     """The published numbers, one a line; see `read_published`.
 
     Example:
-        >>> published().loc[0, ["row", "task", "metric", "value", "decimals", "source"]].tolist()
-        ['ARL-CNN50', 'melanoma', 'auc', 0.875, 3, 'AP README']
+        >>> first = published().iloc[0]
+    >>> f"{first.row}, {first.task} {first.metric}: {first.value}, after {first.source}"
+    'ARL-CNN50, melanoma auc: 0.875, after AP README'
     """
     return _published().copy()
 
