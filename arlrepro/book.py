@@ -1,0 +1,213 @@
+"""Notebooks to pages, pages to a site: papermill for one profile, then Jupyter Book."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import nbformat
+import papermill
+import yaml
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from arlrepro import runs
+from arlrepro.archive import root
+from arlrepro.errors import RunError, some
+
+BUILD = "_build"
+STAGED = ("arlrepro", "book", "results")  # what pages show or quote; and the files beside them
+
+# Byte-stable pages need a kernel that times nothing, hashes alike and draws inline without its version in the pictures.
+KERNEL = {
+    "kernel_name": "python3",
+    "record_timing": False,
+    "coalesce_streams": True,
+    "extra_arguments": [
+        "--IPKernelApp.log_level=40",
+        "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Software': None}}",
+    ],
+}
+FOLDER_OF_A_MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|tmp|work|mnt|opt|usr|var|content)/[\w.]")
+
+
+def execute(profile: str, data: str, destination: Path) -> list[Path]:
+    """Run every notebook for a profile and write the pages.
+
+    Args:
+        profile: Name of the profile; the notebooks' parameter of that name.
+        data: Folder of the real images in the official layout, or "" for none; the notebooks' other parameter.
+        destination: Folder for the pages; made if it is not there. A page appears in it when it is whole.
+
+    Returns:
+        The pages, in the notebooks' order.
+
+    Raises:
+        RunError: A cell failed. The notebook as far as it got stays under ``_build/papermill``.
+    """
+    parameters = {"profile": profile, "data": data}
+    unfinished = root() / BUILD / "papermill" / profile
+    unfinished.mkdir(parents=True, exist_ok=True)
+    destination.mkdir(parents=True, exist_ok=True)
+    pages = []
+    for source in tqdm(sorted((root() / "notebooks").glob("[0-9][0-9]_*.ipynb")), desc="notebooks", unit="notebook"):
+        raw = unfinished / source.name
+        with mock.patch.dict(os.environ, PYTHONHASHSEED="0"):
+            os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
+            try:
+                papermill.execute_notebook(source, raw, parameters, cwd=root(), progress_bar=False, **KERNEL)
+            except papermill.PapermillExecutionError as error:
+                raise RunError(
+                    f"{source.relative_to(root())}: cell {error.cell_index} failed for profile {profile}: "
+                    f"{error.ename}: {error.evalue}. See {raw.relative_to(root())}, which holds the traceback."
+                ) from error
+        page = normalise(nbformat.read(raw, as_version=4), parameters)
+        part = destination / f"{source.name}.part"
+        nbformat.write(page, part)
+        pages.append(part.replace(destination / source.name))
+    return pages
+
+
+def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNode:
+    """Leave in an executed notebook only what would come out again: no times, paths, versions or random ids.
+
+    Args:
+        notebook: As papermill wrote it; changed in place.
+        parameters: Their values replace ``@@name@@`` in Markdown, which keeps the labels of two profiles apart.
+
+    Returns:
+        The notebook; the cell of the defaults is hidden from the page, the injected one shows the page's own.
+    """
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+        }
+    )
+    for number, cell in enumerate(notebook.cells):
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags:
+            tags = [*tags, "remove-cell"]
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        cell["id"] = f"c{number:03d}"
+        if cell.cell_type == "markdown":
+            for name, value in parameters.items():
+                cell.source = cell.source.replace(f"@@{name}@@", value)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5  # ids are part of the format since 4.5
+    return notebook
+
+
+def faults(page: Path) -> list[str]:
+    """What must not be in a page for others: warnings on stderr, and folders of the machine that made it."""
+    found = []
+    for number, cell in enumerate(nbformat.read(page, as_version=4).cells):
+        for output in cell.get("outputs", []):
+            text = output.get("text", "") + "".join(
+                value for kind, value in output.get("data", {}).items() if kind.startswith("text/")
+            )
+            if output.get("name") == "stderr":
+                found.append(f"cell {number} of {page.name} wrote to stderr: {text[:100]!r}")
+            elif folder := FOLDER_OF_A_MACHINE.search(text):
+                found.append(f"cell {number} of {page.name} names a folder of this machine: {folder.group()!r}...")
+    return found
+
+
+def publish(profile: str) -> list[Path]:
+    """Execute the notebooks from the archive alone and replace the committed pages of a profile.
+
+    Args:
+        profile: Name of the profile; its pages are those in ``book/<profile>``.
+
+    Returns:
+        The pages. The same archive gives the same bytes.
+
+    Raises:
+        RunError: A cell failed, wrote to stderr or names a folder of this machine. No page is replaced then.
+    """
+    (root() / BUILD).mkdir(exist_ok=True)
+    committed = root() / "book" / profile
+    with tempfile.TemporaryDirectory(dir=root() / BUILD) as place, mock.patch.dict(os.environ):
+        os.environ.pop("ARLREPRO_DATA", None)
+        pages = execute(profile, "", Path(place))
+        if found := [fault for page in pages for fault in faults(page)]:
+            raise RunError(f"{committed.relative_to(root())} stays as it was: {len(found)} faults: {some(found)}.")
+        committed.mkdir(exist_ok=True)
+        for stale in set(committed.glob("*.ipynb")) - {committed / page.name for page in pages}:
+            stale.unlink()
+        return [page.replace(committed / page.name) for page in pages]
+
+
+def stage(profile: str, pages: list[Path]) -> Path:
+    """Copy what the book is made of and put a profile's fresh pages in it.
+
+    Pages of a profile that is published take the place of the committed ones; others become a part of their own.
+
+    Returns:
+        The copy's book folder, under ``_build``; no tracked file is changed.
+    """
+    copy = root() / BUILD / "staged"
+    shutil.rmtree(copy, ignore_errors=True)
+    for name in STAGED:
+        shutil.copytree(root() / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in root().iterdir():
+        if file.is_file():
+            shutil.copy2(file, copy)
+    book = copy / "book"
+    shutil.rmtree(book / profile, ignore_errors=True)
+    (book / profile).mkdir()
+    for page in pages:
+        shutil.copy2(page, book / profile)
+    contents = book / "_toc.yml"
+    text = contents.read_text(encoding="utf8")
+    if f"{profile}/" not in text:
+        toc = yaml.safe_load(text)
+        chapters = [{"file": f"{profile}/{page.stem}"} for page in pages]
+        toc.setdefault("parts", []).append({"caption": f"Run here: {profile}", "chapters": chapters})
+        contents.write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
+    return book
+
+
+def build(book: Path) -> Path:
+    """Build the site of a book folder; the same as ``jupyter-book build``.
+
+    Returns:
+        The front page, ``_build/html/index.html``.
+
+    Raises:
+        RunError: Jupyter Book failed; it has said why.
+    """
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", book, "--path-output", root()]
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode != 0:  # warnings and errors go to stderr
+        raise RunError(f"{book.relative_to(root())}: jupyter-book could not build the site, see its message above.")
+    return root() / BUILD / "html" / "index.html"
+
+
+def make(profile: str, data: str = "") -> tuple[Path, dict[str, float]]:
+    """Train what a profile lacks here, execute the notebooks and build the site with the fresh pages in it.
+
+    Args:
+        profile: Name of the profile.
+        data: Folder of the real images in the official layout, or "" for none.
+
+    Returns:
+        The front page, and the seconds that each part took.
+    """
+    data = str(Path(data).resolve()) if data else ""
+    start = time.perf_counter()
+    runs.open_study(profile, data)  # the notebooks open it too: what is long has its own progress bar and time
+    trained = time.perf_counter()
+    pages = execute(profile, data, root() / BUILD / "pages" / profile)
+    executed = time.perf_counter()
+    index = build(stage(profile, pages))
+    seconds = {
+        "data and training": trained - start,
+        "notebooks": executed - trained,
+        "site": time.perf_counter() - executed,
+    }
+    return index, seconds

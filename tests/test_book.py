@@ -1,0 +1,166 @@
+"""Pages come out the same each time, whole or not at all; a site built here changes no tracked file."""
+
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from arlrepro import book, runs
+from arlrepro.errors import RunError
+
+HERE = Path(__file__).resolve().parent.parent
+FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+COUNT = "for number in range(3):\n    print(number, flush=True)"
+
+
+def write_notebook(path: Path, *code: str, text: str = "# A page\n\n(label-@@profile@@)=\n## Question") -> None:
+    """A notebook as notebooks/ has them: a title, the parameters, code."""
+    parameters = nbformat.v4.new_code_cell('profile = "smoke"\ndata = ""', metadata={"tags": ["parameters"]})
+    cells = [nbformat.v4.new_markdown_cell(text), parameters, *map(nbformat.v4.new_code_cell, code)]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A small checkout with this one's configuration, one notebook and one committed page of `isic2017-256`."""
+    (tmp_path / "pyproject.toml").touch()
+    for folder in ("arlrepro", "results"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(HERE / "_config.yml", tmp_path)
+    shutil.copytree(HERE / "book" / "_ext", tmp_path / "book" / "_ext")
+    (tmp_path / "book" / "_extra").mkdir()
+    (tmp_path / "book" / "intro.md").write_text("# The book\n")
+    published = {"caption": "Published", "chapters": [{"file": "isic2017-256/01_page"}]}
+    toc = {"format": "jb-book", "root": "intro", "parts": [published]}
+    (tmp_path / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
+    write_notebook(tmp_path / "notebooks" / "01_page.ipynb", "print(profile, repr(data))")
+    write_notebook(tmp_path / "book" / "isic2017-256" / "01_page.ipynb", "1 + 1")
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a checkout but those that git ignores."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "_build" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def printed(page: Path) -> str:
+    """What the cells of a page wrote to standard output."""
+    outputs = (output for cell in nbformat.read(page, 4).cells for output in cell.get("outputs", []))
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def test_pages_published_twice_are_the_same_bytes(checkout, monkeypatch):
+    write_notebook(checkout / "notebooks" / "01_page.ipynb", FIGURE, COUNT, "{'a', 'b', 'c'}")
+    first = [page.read_bytes() for page in book.publish("isic2017-256")]
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    second = [page.read_bytes() for page in book.publish("isic2017-256")]
+    assert first == second
+    assert b"image/png" in first[0]
+
+
+def test_published_pages_saw_their_profile_and_no_real_data_and_replace_all_that_were_there(checkout, monkeypatch):
+    monkeypatch.setenv("ARLREPRO_DATA", "/somewhere")
+    (checkout / "notebooks" / "01_page.ipynb").unlink()
+    write_notebook(
+        checkout / "notebooks" / "02_new.ipynb", "import os\nprint(profile, os.environ.get('ARLREPRO_DATA'))"
+    )
+    (page,) = book.publish("isic2017-256")
+    assert list((checkout / "book" / "isic2017-256").iterdir()) == [page]
+    assert page.name == "02_new.ipynb"
+    assert printed(page) == "isic2017-256 None\n"
+    assert os.environ["ARLREPRO_DATA"] == "/somewhere"
+
+
+def test_a_cell_that_fails_is_named_and_nothing_is_published(checkout):
+    write_notebook(checkout / "notebooks" / "01_page.ipynb", "1 / 0")
+    before = contents(checkout)
+    with pytest.raises(RunError) as caught:
+        book.publish("isic2017-256")
+    assert str(caught.value) == (
+        "notebooks/01_page.ipynb: cell 3 failed for profile isic2017-256: ZeroDivisionError: division by zero. "
+        "See _build/papermill/isic2017-256/01_page.ipynb, which holds the traceback."
+    )
+    assert contents(checkout) == before
+    assert "1 / 0" in (checkout / "_build" / "papermill" / "isic2017-256" / "01_page.ipynb").read_text()
+
+
+def test_stderr_and_folders_of_this_machine_are_not_published(checkout):
+    write_notebook(
+        checkout / "notebooks" / "01_page.ipynb", "import sys\nprint('late', file=sys.stderr)", "print('/home/someone')"
+    )
+    before = contents(checkout)
+    with pytest.raises(RunError) as caught:
+        book.publish("isic2017-256")
+    assert str(caught.value) == (
+        "book/isic2017-256 stays as it was: 2 faults: cell 3 of 01_page.ipynb wrote to stderr: 'late\\n', "
+        "cell 4 of 01_page.ipynb names a folder of this machine: '/home/s'...."
+    )
+    assert contents(checkout) == before
+
+
+def test_a_normalised_page_shows_its_own_parameters_and_keeps_no_trace_of_the_run():
+    cells = [
+        nbformat.v4.new_markdown_cell("(eq-@@profile@@)=", metadata={"papermill": {"start_time": "now"}}),
+        nbformat.v4.new_code_cell(
+            'profile = "smoke"', metadata={"tags": ["parameters"], "execution": {"iopub.status.busy": "now"}}
+        ),
+        nbformat.v4.new_code_cell('profile = "demo"', metadata={"tags": ["injected-parameters"]}),
+    ]
+    raw = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"version": "2"}, "widgets": {}})
+    page = book.normalise(raw, {"profile": "demo", "data": ""})
+    assert page.cells[0].source == "(eq-demo)="
+    assert [cell.metadata for cell in page.cells] == [
+        {},
+        {"tags": ["parameters", "remove-cell"]},
+        {"tags": ["injected-parameters"]},
+    ]
+    assert [cell.id for cell in page.cells] == ["c000", "c001", "c002"]
+    assert set(page.metadata) == {"kernelspec", "language_info"}
+
+
+def test_fresh_pages_take_the_place_of_published_ones_in_the_copy_only(checkout, tmp_path):
+    before = contents(checkout)
+    fresh = checkout / "_build" / "pages" / "01_page.ipynb"
+    write_notebook(fresh, "'fresh'")
+    copy = book.stage("isic2017-256", [fresh])
+    assert copy == checkout / "_build" / "staged" / "book"
+    assert (copy / "isic2017-256" / "01_page.ipynb").read_bytes() == fresh.read_bytes()
+    assert (copy / "_toc.yml").read_bytes() == before["book/_toc.yml"]
+    assert contents(checkout) == before
+
+
+def test_pages_of_a_profile_that_is_not_published_become_a_part_of_their_own(checkout):
+    fresh = checkout / "_build" / "pages" / "01_page.ipynb"
+    write_notebook(fresh, "'fresh'")
+    toc = yaml.safe_load((book.stage("demo", [fresh]) / "_toc.yml").read_text())
+    assert toc["parts"] == [
+        {"caption": "Published", "chapters": [{"file": "isic2017-256/01_page"}]},
+        {"caption": "Run here: demo", "chapters": [{"file": "demo/01_page"}]},
+    ]
+
+
+def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(checkout, monkeypatch):
+    opened = []
+    monkeypatch.setattr(runs, "open_study", lambda *arguments: opened.append(arguments))
+    before = contents(checkout)
+    index, seconds = book.make("demo")
+    assert opened == [("demo", "")]
+    assert index == checkout / "_build" / "html" / "index.html"
+    assert index.is_file()
+    assert "demo ''" in (checkout / "_build" / "html" / "demo" / "01_page.html").read_text().replace("&#39;", "'")
+    assert list(seconds) == ["data and training", "notebooks", "site"]
+    assert contents(checkout) == before
+
+
+def test_a_book_that_does_not_build_is_said(checkout):
+    (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: nowhere\n")
+    with pytest.raises(RunError) as caught:
+        book.build(checkout / "book")
+    assert str(caught.value) == "book: jupyter-book could not build the site, see its message above."
