@@ -21,6 +21,8 @@ from torch import Tensor
 from arlrepro.config import EvaluationConfig, PatchConfig
 
 Pixels = UInt8[Tensor, "images side side 3"]
+#: Images and their reduced copies, largest first.
+Levels = list[UInt8[Tensor, "images _ _ 3"]]
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def epoch(
         yield image[rows], boxes[rows]
 
 
-def pyramid(pixels: Pixels, smallest: int) -> list[Pixels]:
+def pyramid(pixels: Pixels, smallest: int) -> Levels:
     """The images and their copies reduced by 2, 4, ...: a patch that shrinks is read from the copy nearest above it.
 
     Args:
@@ -140,7 +142,7 @@ def pyramid(pixels: Pixels, smallest: int) -> list[Pixels]:
 
 
 def cut(
-    levels: list[Pixels], image: Int[Tensor, " boxes"], boxes: Boxes, config: PatchConfig
+    levels: Levels, image: Int[Tensor, " boxes"], boxes: Boxes, config: PatchConfig
 ) -> Float[Tensor, "boxes 3 patch patch"]:
     """Sample the patches, anti-aliased where they shrink, and normalise them channel by channel.
 
@@ -163,13 +165,15 @@ def cut(
     return patches.div_(255).sub_(mean).div_(std)
 
 
-def _level(levels: list[Pixels], scale: float, side: int) -> Pixels:
+def _level(levels: Levels, scale: float, side: int) -> Pixels:
     """The smallest copy on which a patch of this scale still has as many pixels as it will be wide."""
     wide_enough = [level for level in levels if round(scale * level.shape[1]) >= side]
     return wide_enough[-1] if wide_enough else levels[0]
 
 
-def _warp(pixels: Pixels, image: Int[Tensor, " boxes"], boxes: Boxes, side: int) -> Float[Tensor, "boxes 3 side side"]:
+def _warp(
+    pixels: Pixels, image: Int[Tensor, " boxes"], boxes: Boxes, side: int
+) -> Float[Tensor, "boxes 3 patch patch"]:
     """Sample boxes of one scale, touching only the pixels around each; values in [0, 255]."""
     device, whole = pixels.device, pixels.shape[1]
     half = boxes.scale / (2 * boxes.zoom)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
+from torch import nn
 
 from arlrepro.config import PatchConfig
-from arlrepro.patches import Boxes, cut, pyramid
+from arlrepro.patches import Boxes, Levels, cut, pyramid
 
 #: Wraps an iterable of a known length in a progress bar, or leaves it as it is.
 Progress = Callable[[Iterable[int], str], Iterable[int]]
@@ -21,7 +21,7 @@ class Lesions:
     """Images of one split on a device, with their labels, in one order."""
 
     image_ids: tuple[str, ...]
-    levels: list[UInt8[Tensor, "_ _ _ 3"]]  # the images and their reduced copies, see `patches.pyramid`
+    levels: Levels  # the images and their reduced copies, see `patches.pyramid`
     labels: Int[np.ndarray, "lesions classes"]  # 0 or 1, in the order of `config.CLASSES`
 
     def __len__(self) -> int:
