@@ -1,0 +1,242 @@
+"""What the runs of a study say of one quantity: seeds and lesions gathered, a figure or a difference with its interval.
+
+A quantity is named as in `metrics.json` (`mean_auc`, `melanoma.auc`, `seborrheic_keratosis.sensitivity`), or
+`focus.share`, `focus.peak_inside` (see `attention.focus`), or `removal.` and one of the AUCs: the network as it is
+minus the same network without its attention term.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from arlrepro.archive import Run, Study
+from arlrepro.comparisons import (
+    Difference,
+    paired_difference,
+    seeds_and_lesions_auc,
+    seeds_and_lesions_difference,
+    seeds_and_lesions_mean,
+)
+from arlrepro.config import CLASSES
+from arlrepro.errors import MetricError, RunError, some
+from arlrepro.intervals import Estimate, mean_auc_interval, wilson_interval
+
+SHARES = ("accuracy", "sensitivity", "specificity")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A figure of one network, or a difference, with what it was computed from."""
+
+    estimate: Estimate | Difference
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]  # ids, by network and seed
+    lesions: int
+
+    @property
+    def over(self) -> str:
+        """What the interval covers."""
+        return "seeds and lesions" if len(self.seeds) > 1 else "lesions alone"
+
+
+def classes_in(quantity: str) -> tuple[str, ...]:
+    """The classes whose scores a quantity needs.
+
+    Example:
+        >>> classes_in("melanoma.auc"), classes_in("removal.mean_auc")
+        (('melanoma',), ('melanoma', 'seborrheic_keratosis'))
+    """
+    named = tuple(one for one in CLASSES if one in quantity.split("."))
+    return named or CLASSES
+
+
+def runs_by_seed(study: Study, network: str, classes: Sequence[str] = CLASSES) -> dict[int, list[Run]]:
+    """The runs of a network that together score all of some classes: one run where it is joint, else one a class.
+
+    Returns:
+        By seed, in order; only seeds in which each class is scored.
+    """
+    found: dict[int, list[Run]] = {}
+    for run in study.of(network):
+        if any(run.predictions[one].notna().any() for one in classes):
+            found.setdefault(run.seed, []).append(run)
+    return {
+        seed: runs
+        for seed, runs in sorted(found.items())
+        if all(any(run.predictions[one].notna().any() for run in runs) for one in classes)
+    }
+
+
+def shared_runs(study: Study, networks: Sequence[str], classes: Sequence[str] = CLASSES) -> dict[str, list[list[Run]]]:
+    """The runs of several networks in the seeds that all of them have: pairs, where there are two networks.
+
+    Raises:
+        RunError: a network has no run that scores the classes, or the networks have no seed in common.
+    """
+    by_seed = {network: runs_by_seed(study, network, classes) for network in networks}
+    if without := [network for network, found in by_seed.items() if not found]:
+        raise RunError(f"no run of {some(without)} in the archive of {study.profile.name}")
+    shared = sorted(set.intersection(*(set(found) for found in by_seed.values())))
+    if not shared:
+        raise RunError(f"{some(list(networks))} have no seed in common in the archive of {study.profile.name}")
+    return {network: [found[seed] for seed in shared] for network, found in by_seed.items()}
+
+
+def _seeds(chosen: dict[str, list[list[Run]]]) -> tuple[int, ...]:
+    return tuple(runs[0].seed for runs in next(iter(chosen.values())))
+
+
+def _ids(chosen: dict[str, list[list[Run]]]) -> tuple[str, ...]:
+    return tuple(run.id for seeds in chosen.values() for runs in seeds for run in runs)
+
+
+def _truth(chosen: dict[str, list[list[Run]]], classes: Sequence[str]) -> pd.DataFrame:
+    """The labels of the test lesions, which all runs must share."""
+    labels = [f"{one}_label" for one in classes]
+    every = [run for seeds in chosen.values() for runs in seeds for run in runs]
+    truth = every[0].of("test")[labels]
+    if other := [run.id for run in every if not run.of("test")[labels].equals(truth)]:
+        raise RunError(
+            f"{every[0].id} and {some(other)} were scored on different test lesions; compare runs of one set"
+        )
+    return truth.astype(bool)
+
+
+def scores_on_test(
+    chosen: dict[str, list[list[Run]]], classes: Sequence[str] = CLASSES
+) -> tuple[Bool[np.ndarray, "classes lesions"], dict[str, Float[np.ndarray, "seeds classes lesions"]]]:
+    """Truth and scores of the test lesions.
+
+    Args:
+        chosen: from `shared_runs`.
+        classes: which, in this order.
+
+    Returns:
+        The truth, and by network the scores in each seed.
+
+    Raises:
+        RunError: the runs were not scored on the same lesions.
+    """
+    truth = _truth(chosen, classes).to_numpy().T
+
+    def scores(runs: list[Run]) -> np.ndarray:
+        scored = [next(run for run in runs if run.predictions[one].notna().any()).of("test")[one] for one in classes]
+        return np.stack([one.to_numpy(dtype=np.float64) for one in scored])
+
+    return truth, {network: np.stack([scores(runs) for runs in seeds]) for network, seeds in chosen.items()}
+
+
+def figure(study: Study, network: str, quantity: str) -> Outcome:
+    """A figure of one network, averaged over its seeds.
+
+    Args:
+        study: the runs.
+        network: its name.
+        quantity: one of `metrics.json`.
+
+    Returns:
+        With a 95 % interval over seeds and lesions; with a single seed over lesions alone.
+
+    Raises:
+        RunError: no run of the network scores it.
+    """
+    classes = classes_in(quantity)
+    chosen = shared_runs(study, [network], classes)
+    truth, scores = scores_on_test(chosen, classes)
+    metric = quantity.rpartition(".")[2]
+    estimate = _share(metric, truth[0], scores[network][:, 0]) if metric in SHARES else _auc(truth, scores[network])
+    return Outcome(estimate, _seeds(chosen), _ids(chosen), truth.shape[1])
+
+
+def _auc(truth: np.ndarray, scores: np.ndarray) -> Estimate:
+    return seeds_and_lesions_auc(truth, scores) if len(scores) > 1 else mean_auc_interval(truth, scores[0])
+
+
+def _share(metric: str, truth: np.ndarray, scores: np.ndarray) -> Estimate:
+    """Lesions decided rightly at 0.5: all of them, the positives or the negatives."""
+    among = {"accuracy": np.ones_like(truth), "sensitivity": truth, "specificity": ~truth}[metric]
+    right = ((scores > 0.5) == truth)[:, among]
+    if right.shape[1] == 0:
+        raise MetricError(f"{metric} needs at least one lesion; got 0 of {truth.size} lesions")
+    if len(right) == 1 or right.mean() in (0.0, 1.0):  # alike in every seed: no variance to estimate
+        return wilson_interval(int(right[0].sum()), right.shape[1])
+    mean = seeds_and_lesions_mean(right.astype(np.float64))
+    return Estimate(mean.value, max(mean.low, 0.0), min(mean.high, 1.0))
+
+
+def difference(study: Study, networks: Sequence[str], quantity: str) -> Outcome:
+    """The second network minus the first, on the same lesions and by seeds that both have.
+
+    Args:
+        study: the runs.
+        networks: two names; for `removal.` quantities one, compared with itself without its attention term.
+        quantity: an AUC of `metrics.json`, `focus.share`, `focus.peak_inside`, or an AUC after `removal.`.
+
+    Returns:
+        With a 95 % interval over seeds and lesions; with a single seed over lesions alone.
+
+    Raises:
+        RunError: a network has no run, or none with what the quantity needs.
+        MetricError: the difference has no variance.
+    """
+    classes = classes_in(quantity)
+    chosen = shared_runs(study, networks, classes)
+    if quantity.startswith("focus."):
+        values = _focus(chosen, quantity.removeprefix("focus."))
+        found = _mean(values[networks[1]] - values[networks[0]])
+        return Outcome(found, _seeds(chosen), _ids(chosen), values[networks[0]].shape[1])
+    truth, scores = scores_on_test(chosen, classes)
+    if quantity.startswith("removal."):
+        before, after = _removed(chosen[networks[0]], classes), scores[networks[0]]
+    else:
+        before, after = scores[networks[0]], scores[networks[1]]
+    if len(after) > 1:
+        found = seeds_and_lesions_difference(truth, before, after)
+    else:
+        found = paired_difference(truth, before[0], after[0])
+    return Outcome(found, _seeds(chosen), _ids(chosen), truth.shape[1])
+
+
+def _mean(values: Float[np.ndarray, "seeds lesions"]) -> Difference:
+    """Mean of a number that each lesion has in each seed; with a single seed, Student's t over the lesions."""
+    if len(values) > 1:
+        return seeds_and_lesions_mean(values)
+    test = stats.ttest_1samp(values[0], 0.0)
+    low, high = test.confidence_interval(0.95)
+    return Difference(float(values.mean()), float(low), float(high), float(test.pvalue))
+
+
+def _measure(run: Run, name: str) -> pd.DataFrame:
+    if name not in run.measures:
+        raise RunError(f"{run.id}: its archive has no {name}.csv")
+    return run.measures[name]
+
+
+def _focus(chosen: dict[str, list[list[Run]]], column: str) -> dict[str, Float[np.ndarray, "seeds lesions"]]:
+    """By network, one value a seed and lesion; lesions whose map is flat in any run are left out of all."""
+    tables = {
+        (network, place): _measure(runs[0], "focus").set_index("image_id")[column]
+        for network, seeds in chosen.items()
+        for place, runs in enumerate(seeds)
+    }
+    together = pd.DataFrame(tables).dropna()
+    return {network: together[network].to_numpy(dtype=np.float64).T for network in chosen}
+
+
+def _removed(seeds: list[list[Run]], classes: Sequence[str]) -> Float[np.ndarray, "seeds classes lesions"]:
+    """Test scores with the attention term removed from all blocks."""
+
+    def scores(runs: list[Run]) -> np.ndarray:
+        columns = []
+        for one in classes:
+            run = next(run for run in runs if run.predictions[one].notna().any())
+            table = _measure(run, "removal")
+            without = table[table["removed"] == "all"].set_index("image_id")[one]
+            columns.append(without.loc[run.of("test").index].to_numpy(dtype=np.float64))
+        return np.stack(columns)
+
+    return np.stack([scores(runs) for runs in seeds])

@@ -1,0 +1,99 @@
+"""How things are called where people read: networks, tasks and metrics in words, numbers with their interval."""
+
+import math
+
+from arlrepro.comparisons import Difference
+from arlrepro.intervals import Estimate
+
+NETWORKS = {
+    "resnet14": "ResNet-14",
+    "arl_cnn14": "ARL-CNN14",
+    "resnet50": "ResNet-50",
+    "arl_cnn50": "ARL-CNN50",
+    "se_resnet14": "SE-14",
+    "se_resnet50": "SE-50",
+    "ran14": "RAN-14",
+    "ran50": "RAN-50",
+}
+TASKS = {
+    "melanoma": "melanoma",
+    "seborrheic_keratosis": "seborrheic keratosis",
+    "mean": "mean of both",
+    "joint": "both in one network",
+}
+METRICS = {"auc": "AUC", "accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPE"}
+QUANTITIES = {
+    "mean_auc": "mean AUC",
+    "melanoma.auc": "AUC, melanoma",
+    "seborrheic_keratosis.auc": "AUC, seborrheic keratosis",
+    "focus.share": "share of the activation map inside the lesion",
+    "removal.mean_auc": "mean AUC lost without the attention term",
+    "extra_parameters": "parameters more",
+}
+
+
+def network(name: str) -> str:
+    """A network as it is called in the text; a name without words of its own stands as it is.
+
+    Example:
+        >>> network("arl_cnn14")
+        'ARL-CNN14'
+    """
+    return NETWORKS.get(name, name)
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """A number as printed; empty where it is not known.
+
+    Example:
+        >>> number(0.875), number(None)
+        ('0.875', '')
+    """
+    return "" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def with_interval(figure: Estimate, decimals: int = 3) -> str:
+    """A figure with its interval.
+
+    Example:
+        >>> with_interval(Estimate(0.875, 0.8344, 0.91))
+        '0.875 [0.834, 0.910]'
+    """
+    return f"{figure.value:.{decimals}f} [{figure.low:.{decimals}f}, {figure.high:.{decimals}f}]"
+
+
+def signed(difference: Difference | Estimate, decimals: int = 3) -> str:
+    """A difference with its interval, each with its sign.
+
+    Example:
+        >>> signed(Estimate(0.018, -0.02, 0.056))
+        '+0.018 [-0.020, +0.056]'
+    """
+    return f"{difference.value:+.{decimals}f} [{difference.low:+.{decimals}f}, {difference.high:+.{decimals}f}]"
+
+
+def p_value(p: float) -> str:
+    """A p value as printed: two significant digits, none below 0.001; empty where there is none.
+
+    Example:
+        >>> p_value(0.0213), p_value(0.6), p_value(1e-9)
+        ('0.021', '0.60', '< 0.001')
+    """
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def seeds(some: tuple[int, ...]) -> str:
+    """Seeds in words: consecutive ones as a range.
+
+    Example:
+        >>> seeds((0,)), seeds((0, 1, 2)), seeds((0, 3))
+        ('seed 0', 'seeds 0 to 2', 'seeds 0, 3')
+    """
+    if not some:
+        return "no seed"
+    if len(some) == 1:
+        return f"seed {some[0]}"
+    consecutive = list(some) == list(range(some[0], some[0] + len(some)))
+    return f"seeds {some[0]} to {some[-1]}" if consecutive and len(some) > 2 else f"seeds {', '.join(map(str, some))}"
