@@ -140,7 +140,7 @@ def train_or_load(
     began = time.perf_counter()
     with tqdm(total=experiment.train.epochs, desc=done.name, unit="epoch") as bar:
 
-        def watch(epoch: int, _epochs: int, row: dict[str, float]) -> None:
+        def watch(epoch: int, _epochs: int, row: dict[str, int | float]) -> None:
             bar.update(epoch - bar.n)
             shown = {key: f"{row[key]:.3f}" for key in row if key.startswith(("training_loss", "validation_auc"))}
             bar.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})

@@ -24,8 +24,10 @@ from arlrepro.models import create
 from arlrepro.patches import cut, epoch, evaluation_boxes
 from arlrepro.predict import Lesions, autocast, score
 
+#: What the history says of one epoch.
+Row = dict[str, int | float]
 #: Told the epoch (from 1), the number of epochs, and the history's newest row, after each epoch.
-Watcher = Callable[[int, int, dict[str, float]], None]
+Watcher = Callable[[int, int, Row], None]
 
 
 @dataclass
@@ -83,7 +85,7 @@ def train(
     optimiser = _optimiser(network, experiment)
     labels = torch.from_numpy(training.labels[:, columns]).float().to(device)
     boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
-    history: list[dict[str, float]] = []
+    history: list[Row] = []
     best: dict[str, Any] = {"auc": -1.0, "epoch": 0, "network": network.state_dict()}
     if checkpoint is not None and checkpoint.is_file():
         saved = _read_checkpoint(checkpoint, experiment, seed)
@@ -98,7 +100,7 @@ def train(
         rate = config.learning_rate * 0.5 ** (number // config.halve_every)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        row: dict[str, float] = {"epoch": number + 1, "learning_rate": rate}
+        row: Row = {"epoch": number + 1, "learning_rate": rate}
         row["training_loss"] = _epoch(network, optimiser, training, labels, experiment, seed, number)
         if (number + 1) % config.validate_every == 0 or number + 1 == config.epochs:
             scores = score(network, validation, boxes, experiment.patches, config.precision)
@@ -194,7 +196,7 @@ def _write_checkpoint(
     seed: int,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
-    history: list[dict[str, float]],
+    history: list[Row],
     best: dict[str, Any],
 ) -> None:
     """Write under a temporary name, sync, rename: the last good checkpoint is never touched."""
