@@ -16,9 +16,9 @@ import yaml
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from arlrepro import runs
+from arlrepro import config, runs
 from arlrepro.archive import root
-from arlrepro.errors import RunError, some
+from arlrepro.errors import ConfigError, RunError, some
 
 BUILD = "_build"
 STAGED = ("arlrepro", "book", "results")  # what pages show or quote; and the files beside them
@@ -127,8 +127,11 @@ def publish(profile: str) -> list[Path]:
         The pages. The same archive gives the same bytes.
 
     Raises:
+        ConfigError: There is no such profile, or its images are drawn: such pages are made live, never committed.
         RunError: A cell failed, wrote to stderr or names a folder of this machine. No page is replaced then.
     """
+    if config.profile(profile).experiment.data.source == "synthetic":
+        raise ConfigError(f"profile {profile} is run live and has no archive to publish: use `arlrepro book` alone")
     (root() / BUILD).mkdir(exist_ok=True)
     committed = root() / "book" / profile
     with tempfile.TemporaryDirectory(dir=root() / BUILD) as place, mock.patch.dict(os.environ):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from arlrepro import book, runs
-from arlrepro.errors import RunError
+from arlrepro.errors import ConfigError, RunError
 
 HERE = Path(__file__).resolve().parent.parent
 FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
@@ -103,6 +103,12 @@ def test_stderr_and_folders_of_this_machine_are_not_published(checkout):
         "cell 4 of 01_page.ipynb names a folder of this machine: '/home/s'...."
     )
     assert contents(checkout) == before
+
+
+def test_a_profile_without_an_archive_is_not_published(checkout):
+    with pytest.raises(ConfigError) as caught:
+        book.publish("demo")
+    assert str(caught.value) == "profile demo is run live and has no archive to publish: use `arlrepro book` alone"
 
 
 def test_a_normalised_page_shows_its_own_parameters_and_keeps_no_trace_of_the_run():

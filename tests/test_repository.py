@@ -1,0 +1,268 @@
+"""What holds for the repository as a whole: imports point one way, versions agree, notebooks and pages are in order."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+import setup_venv
+from arlrepro import book
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = sorted((ROOT / "book").glob("*/*.ipynb"))
+PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
+
+#: A module imports only from modules before it.
+ORDER = [
+    "errors",
+    "config",
+    "paper",
+    "metrics",
+    "intervals",
+    "comparisons",
+    "power",
+    "consistency",
+    "words",
+    "archive",
+    "outcomes",
+    "claims",
+    "tables",
+    "figures",
+    "pictures",
+    "sources",
+    "score",
+    "isic",
+    "download",
+    "scene",
+    "signs",
+    "synthetic",
+    "cache",
+    "patches",
+    "models",
+    "predict",
+    "attention",
+    "train",
+    "runs",
+    "book",
+    "cli",
+]
+#: Read alone by those who have results and no torch, and by the published pages.
+WITHOUT_TORCH = [*ORDER[: ORDER.index("synthetic") + 1], "runs"]
+#: Decimals that are names of versions, licences and the like, not results.
+NAMES_WITH_DECIMALS = re.compile(r"Python 3\.\d+|CC[ -]BY[\w-]* \d\.\d|10\.\d{4,}/\S+|https?://\S+|version \d[\d.]*")
+
+
+def modules() -> list[Path]:
+    return [path for path in sorted((ROOT / "arlrepro").glob("*.py")) if path.stem not in ("__init__", "__main__")]
+
+
+def imported(path: Path) -> set[str]:
+    """Names of the modules of arlrepro that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "arlrepro":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("arlrepro."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("arlrepro.")}
+    return found
+
+
+def canonical(name: str) -> str:
+    """A package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lines) -> dict[str, str]:
+    """Versions by package of lines like `numpy==2.4.6`; other lines are left out."""
+    pairs = (line.split("==") for line in lines if re.fullmatch(r"[\w.-]+==[\w.]+", line))
+    return {canonical(name): version for name, version in pairs}
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def requirements() -> list[str]:
+    """Names of the direct dependencies, those of the extras included."""
+    extras = (line for extra in project()["optional-dependencies"].values() for line in extra)
+    return [canonical(re.match(r"[\w.-]+", line).group()) for line in (*project()["dependencies"], *extras)]
+
+
+def prose(path: Path) -> str:
+    """The text of a Markdown page or of a notebook's Markdown cells, without code, mathematics, roles and links."""
+    if path.suffix == ".ipynb":
+        text = "\n\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
+    else:
+        text = path.read_text(encoding="utf8")
+    for aside in (r"(?ms)^(```+|:::+|~~~+).*?^\1", r"(?s)\$\$.*?\$\$", r"\$[^$\n]*\$", r"`[^`]*`", r"\]\([^)]*\)"):
+        text = re.sub(aside, " ", text)
+    return NAMES_WITH_DECIMALS.sub(" ", text)
+
+
+# Modules
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
+def test_a_module_imports_only_from_those_before_it(path):
+    assert path.stem in ORDER, f"give {path.stem} its place in ORDER"
+    assert imported(path) <= set(ORDER[: ORDER.index(path.stem)])
+
+
+def test_the_package_itself_imports_nothing():
+    assert not imported(ROOT / "arlrepro" / "__init__.py")
+
+
+def test_reading_results_needs_no_torch():
+    present = [name for name in WITHOUT_TORCH if (ROOT / "arlrepro" / f"{name}.py").is_file()]
+    code = f"import sys, importlib\nfor name in {present}: importlib.import_module('arlrepro.' + name)\n"
+    code += "sys.exit('torch is imported' if 'torch' in sys.modules else 0)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+# Versions
+
+
+def test_constraints_hold_names_and_versions_only():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#") and not pins([line])] == []
+
+
+def test_every_direct_dependency_is_pinned():
+    assert set(requirements()) <= set(pins((ROOT / "constraints.txt").read_text().splitlines()))
+
+
+def test_conda_gives_the_versions_of_the_constraints():
+    *_, packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    constraints = pins((ROOT / "constraints.txt").read_text().splitlines())
+    assert pins(packages["pip"]) == {name: constraints[name] for name in requirements()}
+
+
+def test_binder_installs_no_torch():
+    assert "torch" not in (ROOT / ".binder" / "postBuild").read_text().split("\n", 3)[3]
+
+
+def test_set_up_takes_the_pythons_that_the_project_declares():
+    (_, oldest), (_, newest) = setup_venv.OLDEST, setup_venv.NEWEST
+    assert project()["requires-python"] == f">=3.{oldest},<3.{newest + 1}"
+
+
+# Set-up's messages
+
+
+def test_set_up_says_which_python_it_needs(monkeypatch, capsys):
+    monkeypatch.setattr(setup_venv, "usable", lambda python: False)
+    monkeypatch.setattr(sys, "version", "3.8.18 (default)")
+    with pytest.raises(SystemExit) as caught:
+        setup_venv.find_python()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "set-up: needs Python 3.11 to 3.13; this one is 3.8.18, and none of python3.13, python3.12, python3.11 runs. "
+        "Install one of them, or name it: make PYTHON=/path/to/python3.11 ...\n"
+    )
+
+
+def test_set_up_says_how_much_room_it_needs(monkeypatch, capsys):
+    monkeypatch.setattr(setup_venv, "NEEDED_GB", 10**9)
+    monkeypatch.setattr(setup_venv, "ROOT", Path("/"))
+    with pytest.raises(SystemExit) as caught:
+        setup_venv.check_disk()
+    assert caught.value.code == 2
+    assert re.fullmatch(
+        r"set-up: the packages need about 1000000000 GB; / has [\d.]+ GB free. Make room and run it again.\n",
+        capsys.readouterr().err,
+    )
+
+
+def test_set_up_says_that_no_index_answers(monkeypatch, capsys):
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setattr(setup_venv, "PIP", [sys.executable, "-m", "pip", "--disable-pip-version-check"])
+    with pytest.raises(SystemExit) as caught:
+        setup_venv.check_index()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "set-up: no package index answers; pip says: ERROR: No matching distribution found for setuptools>=77. "
+        "Check the network and any proxy (HTTPS_PROXY), or name a mirror (PIP_INDEX_URL).\n"
+    )
+
+
+# The book
+
+
+def test_the_root_configuration_is_the_only_one():
+    assert (ROOT / "_config.yml").is_file()
+    assert not (ROOT / "book" / "_config.yml").exists()
+
+
+def test_every_chapter_of_the_table_of_contents_exists_and_every_page_is_a_chapter():
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    assert "chapters" not in toc, "chapters stand in parts: `make book` adds one"
+    named = set(re.findall(r"(?:file|root)'?: '?([\w/.-]+)", str(toc)))
+    there = {str(path.relative_to(ROOT / "book").with_suffix("")) for path in [*PROSE, *PAGES] if "book" in path.parts}
+    assert named == {name for name in there if not name.startswith("..")}
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_numbers_in_prose_are_quoted_from_results_not_typed(path):
+    assert re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\w)", prose(path)) == []
+
+
+# Notebooks and their pages
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_source_only_and_takes_a_profile_and_data(path):
+    notebook = nbformat.read(path, 4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert re.fullmatch(r"\d\d_\w+\.ipynb", path.name)
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5), "cells have ids since 4.5"
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.cells[0].source.startswith("# ")
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    parameters = [cell.source for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert [ast.unparse(line) for source in parameters for line in ast.parse(source).body] == [
+        "profile = 'smoke'",
+        "data = ''",
+    ]
+    defined = [node for cell in code for node in ast.walk(ast.parse(cell.source)) if hasattr(node, "decorator_list")]
+    assert not defined, "a notebook defines no function and no class: it calls arlrepro's"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_a_committed_page_is_clean_and_runs_the_code_of_its_notebook(path):
+    assert book.faults(path) == []
+    assert b"papermill" not in path.read_bytes()
+    source = nbformat.read(ROOT / "notebooks" / path.name, 4)
+    page = [cell for cell in nbformat.read(path, 4).cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    assert [cell.source for cell in page if cell.cell_type == "code"] == [
+        cell.source for cell in source.cells if cell.cell_type == "code"
+    ]
+
+
+def test_a_published_profile_has_a_page_for_every_notebook():
+    published = {path.parent for path in PAGES}
+    assert {folder: sorted(page.name for page in folder.glob("*.ipynb")) for folder in published} == {
+        folder: [path.name for path in NOTEBOOKS] for folder in published
+    }
+
+
+def test_archived_results_are_small_text():
+    files = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
+    assert [path for path in files if path.suffix not in {".csv", ".json", ".yaml", ".md"}] == []
+    assert [path for path in files if path.stat().st_size > 1_000_000] == []
+    for path in files:
+        if path.suffix == ".json":
+            json.loads(path.read_text())
