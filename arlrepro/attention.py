@@ -180,7 +180,7 @@ def term_sizes(network: nn.Module, lesions: Lesions, experiment: Experiment) -> 
         rows.append(
             {
                 "block": name,
-                "alpha": float(block.alpha),
+                "alpha": block.alpha.item(),
                 "positions": positions[name],
                 **{f"rms_{column}": value for column, value in zip(columns, rms, strict=True)},
                 "ratio": rms[2] / rms[0],
