@@ -18,7 +18,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 Plane = Float[np.ndarray, "side side"]
 Mask = Bool[np.ndarray, "side side"]
+Photo = Float[np.ndarray, "3 side side"]  # linear light, by channel
 Points = Float[np.ndarray, "points 2"]
+Lines = list[tuple[np.ndarray, float]]  # points (points, 2) of each line and its width, in image coordinates
 
 SKIN = np.float32([0.93, 0.81, 0.76])  # reflectance of skin without pigment in red, green, blue
 MELANIN = np.float32([0.38, 0.78, 1.10])  # absorbance of one unit of pigment by channel: brown
@@ -121,15 +123,15 @@ def lesion_on_skin(rng: np.random.Generator, character: dict[str, float], side: 
         side, x, y, centre, axes, size, outline, angle, radius, depth=zero, body=zero, mask=radius < 1,
         strength=float(np.exp(0.45 * rng.standard_normal())), melanin=zero, blood=zero, keratin=zero,
     )  # fmt: skip
-    ragged = scene.noise(rng, 4, 4)
-    scene.depth = 1 - radius + np.float32(0.03 + 0.13 * character["irregularity"]) * ragged
+    ragged = scene.noise(rng, 4, 3)
+    scene.depth = 1 - radius + np.float32(0.02 + 0.16 * character["irregularity"]) * ragged
     scene.mask = scene.depth > 0
     width = 0.40 - 0.34 * character["sharpness"]
-    scene.body = smoothstep(scene.depth, -0.35 * width, 0.65 * width)
+    scene.body = smoothstep(scene.depth, -width / 2, width / 2)
     grain, clouds = scene.noise(rng, 16, 2), scene.noise(rng, 2, 3)
-    tone = 0.14 * grain + 0.6 * character["variegation"] * clouds + rng.uniform(-0.3, 0.5) * scene.depth
+    tone = 0.14 * grain + 0.7 * character["variegation"] * clouds + rng.uniform(-0.3, 0.5) * scene.depth
     tone += 0.25 * character["asymmetry"] * (u * rng.standard_normal() + v * rng.standard_normal())
-    scene.melanin = scene.strength * scene.body * np.exp(np.clip(tone, -1.6, 1.1).astype(np.float32))
+    scene.melanin = scene.strength * scene.body * np.exp(np.tanh(tone))
     redness = rng.uniform(0, 0.25) + 0.5 * character["variegation"] * smoothstep(scene.noise(rng, 2, 2), 0.3, 1.8)
     scene.blood = scene.body * redness
     scene.keratin = scene.body * np.float32(character["waxiness"]) * np.clip(0.8 + 0.3 * grain + 0.3 * clouds, 0, 2)
@@ -143,23 +145,20 @@ def lesion_on_skin(rng: np.random.Generator, character: dict[str, float], side: 
 def photograph(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
     """See the scene through a dermatoscope: skin, light, hairs, ruler, gel bubbles, dark corners, blur, noise."""
     side, x, y = scene.side, scene.x, scene.y
-    tone, flush = (
-        0.1 * np.exp(0.8 * rng.standard_normal()),
-        0.12 * np.exp(0.7 * rng.standard_normal()),
-    )  # pale to brown, to pink
-    mottle, pores = fractal_noise(rng, 7, side, 4), fractal_noise(rng, 64, side, 2)
-    melanin = scene.melanin + np.float32(tone) * (1 + 0.16 * mottle + 0.06 * pores)
-    blood = scene.blood + np.float32(flush) * (1 + 0.3 * fractal_noise(rng, 6, side, 3) + 0.08 * pores)
-    image = np.empty((side, side, 3), np.float32)
-    for c in range(3):
+    tone, flush = np.float32([0.10, 0.12] * np.exp([0.8, 0.7] * rng.standard_normal(2)))  # pale to brown, to pink
+    pores = 0.07 * fractal_noise(rng, 64, side, 2)
+    melanin = scene.melanin + tone * (1 + 0.16 * fractal_noise(rng, 7, side, 4) + pores)
+    blood = scene.blood + flush * (1 + 0.30 * fractal_noise(rng, 6, side, 3) + pores)
+    image = np.empty((3, side, side), np.float32)
+    for c, plane in enumerate(image):
         absorbed = MELANIN[c] * melanin + BLOOD[c] * blood + KERATIN[c] * scene.keratin
-        image[..., c] = SKIN[c] * np.exp(-np.maximum(absorbed, 0))
+        np.multiply(SKIN[c], np.exp(-np.maximum(absorbed, 0)), out=plane)
         for opacity, colour in scene.paint:
-            image[..., c] += opacity * (colour[c] - image[..., c])
+            plane += opacity * (colour[c] - plane)
 
     light = 1 + 0.06 * (x * rng.standard_normal() + y * rng.standard_normal()) - rng.uniform(0, 0.2) * (x * x + y * y)
     balance = np.exp(rng.standard_normal(3) * [0.03, 0.03, 0.06] + 0.1 * rng.standard_normal())
-    image *= np.float32(light[..., None]) * np.float32(balance)
+    image *= light * np.float32(balance)[:, None, None]
 
     for _ in range(int(rng.integers(1, 6)) if rng.uniform() < 0.3 else 0):
         gel_bubble(image, x, y, rng)
@@ -168,25 +167,24 @@ def photograph(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, "sid
     if rng.uniform() < 0.3:
         draw_lines(image, ruler(rng), np.array([0.20, 0.18, 0.20]), 0.8)
     if rng.uniform() < 0.35:  # the round field of view; a 4:3 photograph made square turns it into an ellipse
-        reach = rng.uniform(1.0, 1.3) - np.hypot(x * rng.uniform(1, 1.2), y)
-        image *= 0.03 + 0.97 * smoothstep(reach, -0.03, 0.04)[..., None]
+        image *= 0.03 + 0.97 * smoothstep(rng.uniform(1.0, 1.3) - np.hypot(x * rng.uniform(1, 1.2), y), -0.03, 0.04)
 
-    blur = rng.uniform(0.2, 0.8) * side / 256
-    image += np.float32(0.012) * rng.standard_normal((side, side, 1), dtype=np.float32)
-    photo = Image.fromarray(np.uint8(np.clip(image, 0, 1) * 255 + 0.5))
-    return np.asarray(photo.filter(ImageFilter.GaussianBlur(blur)))
+    blur = ImageFilter.BoxBlur(rng.uniform(0.2, 0.9) * side / 256)
+    image += np.float32(0.012) * rng.standard_normal((side, side), dtype=np.float32)
+    pixels = np.clip(255 * image + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).filter(blur))
 
 
-def gel_bubble(image: np.ndarray, x: Plane, y: Plane, rng: np.random.Generator) -> None:
-    """A bubble in the contact gel: a thin rim, bright on the side of the lamp."""
-    (left, top), radius, lamp = rng.uniform(-0.95, 0.95, 2), rng.uniform(0.02, 0.1), rng.uniform(0, 2 * np.pi)
+def gel_bubble(image: Photo, x: Plane, y: Plane, rng: np.random.Generator) -> None:
+    """Add a bubble of the contact gel, in place: a thin rim, bright on the side of the lamp."""
+    left, top, radius, lamp = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0.02, 0.1), rng.uniform(0, 2 * np.pi)
     dx, dy = (x - left) / radius, (y - top) / radius
     rim = np.clip(1 - np.abs(np.hypot(dx, dy) - 1) * 6, 0, 1) * (1 + dx * math.cos(lamp) + dy * math.sin(lamp))
-    image += 0.3 * np.float32(rim[..., None]) * (1 - image)
+    image += 0.3 * rim * (1 - image)
 
 
-def hairs(rng: np.random.Generator) -> list[tuple[Points, float]]:
-    """Curved hairs, roughly in one direction: points and width in image coordinates."""
+def hairs(rng: np.random.Generator) -> Lines:
+    """Curved hairs, roughly in one direction."""
     turn, spread, lines, t = rng.uniform(0, np.pi), rng.uniform(0.2, 1), [], np.linspace(0, 1, 16)[:, None]
     for _ in range(int(3 * np.exp(rng.uniform(0, 2.3)))):
         step = rotation(turn + spread * rng.standard_normal()) @ [rng.uniform(0.2, 0.9), 0]
@@ -196,8 +194,8 @@ def hairs(rng: np.random.Generator) -> list[tuple[Points, float]]:
     return lines
 
 
-def ruler(rng: np.random.Generator) -> list[tuple[Points, float]]:
-    """The millimetre scale of a dermatoscope near one edge, and its MM: points and width in image coordinates."""
+def ruler(rng: np.random.Generator) -> Lines:
+    """The millimetre scale of a dermatoscope near one edge, and its MM."""
     ticks = np.linspace(-0.45, 0.45, 11)
     lines = [np.array([[ticks[0], 0.0], [ticks[-1], 0.0]])]
     lines += [np.array([[tick, 0.0], [tick, -0.09 if k % 5 == 0 else -0.05]]) for k, tick in enumerate(ticks)]
@@ -208,13 +206,13 @@ def ruler(rng: np.random.Generator) -> list[tuple[Points, float]]:
     return [((line + place) @ turn.T, 0.01) for line in lines]
 
 
-def draw_lines(image: np.ndarray, lines: list[tuple[Points, float]], colour: np.ndarray, opacity: float) -> None:
+def draw_lines(image: Photo, lines: Lines, colour: np.ndarray, opacity: float) -> None:
     """Lay smooth-edged lines over the image, in place."""
-    fine = 2 * len(image)
+    fine = 2 * image.shape[-1]
     canvas = Image.new("L", (fine, fine))
     pen = ImageDraw.Draw(canvas)
     for points, width in lines:
         dots = ((points + 1) / 2 * fine).ravel().tolist()
         pen.line(dots, fill=255, width=max(1, round(width / 2 * fine)), joint="curve")
-    share = np.asarray(canvas.reduce(2), dtype=np.float32)[..., None] * np.float32(opacity / 255)
-    image += share * (np.float32(colour) - image)
+    share = np.asarray(canvas.reduce(2), dtype=np.float32) * np.float32(opacity / 255)
+    image += share * (np.float32(colour)[:, None, None] - image)

@@ -27,16 +27,16 @@ def honeycomb(scene: Scene, rng: np.random.Generator, meshes: float, disorder: f
 def pigment_network(scene: Scene, rng: np.random.Generator) -> Mask:
     """Typical network: even thin brown lines around even holes, fading to the edge (pigmented rete ridges)."""
     net = honeycomb(scene, rng, rng.uniform(10, 14), 1.3) + 0.25 * scene.noise(rng, 6)
-    lines = smoothstep(net, -0.1, 1.0) * smoothstep(scene.depth, 0.0, 0.6)
+    lines = smoothstep(net, 0.1, 1.05) * smoothstep(scene.depth, 0.0, 0.6)
     scene.melanin *= 1 - 0.3 * smoothstep(scene.depth, 0.0, 0.4)
-    scene.melanin += scene.strength * 0.85 * lines
+    scene.melanin += scene.strength * 1.1 * lines
     return lines > 0.4
 
 
 def atypical_network(scene: Scene, rng: np.random.Generator) -> Mask:
     """Atypical network: dark, thick, uneven lines around uneven holes, ending abruptly, in part of a lesion."""
     patch = smoothstep(scene.noise(rng, 2), -0.4, 0.4) * smoothstep(scene.depth, 0.0, 0.08)
-    net = honeycomb(scene, rng, rng.uniform(7, 9), 2.4) + 0.45 * scene.noise(rng, 5, 2)
+    net = honeycomb(scene, rng, rng.uniform(7, 10), 1.7) + 0.45 * scene.noise(rng, 5, 2)
     lines = smoothstep(net, -0.2, 0.9) * patch
     scene.melanin += (0.4 + 0.9 * scene.strength) * lines
     return lines > 0.4
@@ -140,23 +140,23 @@ def fissures(scene: Scene, rng: np.random.Generator) -> Mask:
 # Frequency of each sign in easy melanomas, seborrheic keratoses and nevi, in the order of drawing.
 SIGNS: dict[Callable[[Scene, np.random.Generator], np.ndarray], tuple[float, float, float]] = {
     pigment_network: (0.15, 0.05, 0.75),
-    atypical_network: (0.65, 0.03, 0.06),
+    atypical_network: (0.70, 0.03, 0.06),
     globules: (0.05, 0.03, 0.35),
     irregular_dots: (0.55, 0.06, 0.08),
-    irregular_blotch: (0.50, 0.10, 0.10),
+    irregular_blotch: (0.55, 0.08, 0.08),
     fissures: (0.03, 0.50, 0.03),
     regression: (0.35, 0.03, 0.03),
-    blue_white_veil: (0.60, 0.04, 0.03),
+    blue_white_veil: (0.65, 0.04, 0.03),
     streaks: (0.45, 0.02, 0.04),
     comedo_openings: (0.02, 0.60, 0.02),
-    milia_like_cysts: (0.03, 0.75, 0.03),
+    milia_like_cysts: (0.03, 0.80, 0.03),
 }
 
 # How marked the general character of an easy lesion is on average, in [0, 1], by kind in the same order.
 CHARACTER = {
-    "asymmetry": (0.80, 0.40, 0.20),  # outline and colour differ between the halves
-    "irregularity": (0.80, 0.35, 0.25),  # notched, ragged border
-    "variegation": (0.90, 0.40, 0.20),  # several colours
+    "asymmetry": (0.85, 0.40, 0.12),  # outline and colour differ between the halves
+    "irregularity": (0.85, 0.25, 0.15),  # notched, ragged border
+    "variegation": (0.90, 0.30, 0.12),  # several colours
     "sharpness": (0.45, 0.90, 0.35),  # abrupt edge
     "waxiness": (0.10, 0.90, 0.05),  # stuck-on look: granular, dull yellow surface
 }

@@ -6,6 +6,7 @@ melanoma, and no classifier can be perfect.
 """
 
 import io
+import os
 import zipfile
 from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +26,7 @@ from tqdm.auto import tqdm
 
 from arlrepro.config import CLASSES, SPLITS
 from arlrepro.errors import ConfigError, DatasetError, some
+from arlrepro.isic import OFFICIAL
 from arlrepro.scene import lesion_on_skin, photograph
 from arlrepro.signs import CHARACTER, SIGNS
 
@@ -58,7 +60,7 @@ def draw_lesion(
         The image with the exact mask of the lesion and of each sign.
 
     Raises:
-        ConfigError: the kind or a sign does not exist.
+        ConfigError: the kind or a sign does not exist, or the side is below 16 pixels.
 
     Example:
         >>> lesion = draw_lesion("melanoma", seed=1, side=64, signs=["streaks"])
@@ -68,6 +70,8 @@ def draw_lesion(
     names = [sign.__name__ for sign in SIGNS]
     if kind not in KINDS:
         raise ConfigError(f"draw_lesion: no lesion of kind {kind!r}; there are {', '.join(KINDS)}.")
+    if side < 16:
+        raise ConfigError(f"draw_lesion: a side of {side} px shows no lesion; it must be 16 or more.")
     if unknown := sorted(set(signs or ()) - set(names)):
         raise ConfigError(f"draw_lesion: no sign {', '.join(unknown)}; there are {', '.join(names)}.")
 
@@ -76,7 +80,7 @@ def draw_lesion(
         return np.random.Generator(np.random.PCG64([*np.atleast_1d(seed).tolist(), crc32(part.encode())]))
 
     rng, own = stream("lesion"), KINDS.index(kind)
-    difficulty = float(rng.beta(1.5, 2.5))
+    difficulty = float(rng.beta(1.2, 3.2))
 
     def blend(by_kind: tuple[float, ...]) -> float:
         return (1 - difficulty) * by_kind[own] + difficulty * sum(by_kind) / len(by_kind)
@@ -97,11 +101,6 @@ def draw_lesion(
 
 # Lesions by kind in the official splits; the written set keeps these proportions in each of its own.
 OFFICIAL_KINDS = {"training": (374, 254, 1372), "validation": (30, 42, 78), "test": (117, 90, 393)}
-OFFICIAL_NAMES = {
-    "training": "ISIC-2017_Training",
-    "validation": "ISIC-2017_Validation",
-    "test": "ISIC-2017_Test_v2",
-}
 
 
 def kinds_of(split: str, count: int, seed: int) -> list[str]:
@@ -167,26 +166,27 @@ def write_dataset(
         seed: Seed of the data set, 0 or more.
         side: Height and width of every image in pixels.
         counts: Images by split, at least 3 each; splits left out are not written.
-        workers: Processes; one for each core if not given.
+        workers: Processes. If not given, one for each core, as far as each has 100 images to draw; 1 starts none.
         progress: Show a progress bar with the time left.
 
     Raises:
-        DatasetError: the folder exists already and is not empty.
         ConfigError: a split does not exist or is too small to hold one lesion of each kind.
+        DatasetError: the folder is there already and not empty.
     """
-    if root.exists() and any(root.iterdir()):
-        raise DatasetError(f"{root}: exists already; remove it or name another folder for the synthetic data set.")
-    wrong = [f"{split}={count}" for split, count in counts.items() if split not in OFFICIAL_NAMES or count < 3]
+    wrong = [f"{split}={count}" for split, count in counts.items() if split not in OFFICIAL or count < 3]
     if wrong:
         raise ConfigError(
-            f"synthetic data set: {some(wrong)}: splits are {', '.join(SPLITS)}, each of 3 images or more."
+            f"synthetic set: {some(wrong)}; the splits are {', '.join(SPLITS)}, each of 3 images or more."
         )
+    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+        raise DatasetError(f"{root}: is there already; remove it or name another folder for the synthetic set.")
 
     jobs = [
         (split, kind, seed, 1_000_000 * SPLITS.index(split) + place, side)
         for split in counts
         for place, kind in enumerate(kinds_of(split, counts[split], seed), start=1)
     ]
+    workers = workers or max(1, min(os.cpu_count() or 1, len(jobs) // 100))
     root.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as temporary, ExitStack() as open_files:
         whole = Path(temporary) / root.name
@@ -195,11 +195,13 @@ def write_dataset(
         def archive(name: str) -> zipfile.ZipFile:
             return open_files.enter_context(zipfile.ZipFile(whole / f"{name}.zip", "w"))
 
-        images = {split: archive(f"{OFFICIAL_NAMES[split]}_Data") for split in counts}
-        lesion_masks = {split: archive(f"{OFFICIAL_NAMES[split]}_Part1_GroundTruth") for split in counts}
+        images = {split: archive(f"{OFFICIAL[split]}_Data") for split in counts}
+        lesion_masks = {split: archive(f"{OFFICIAL[split]}_Part1_GroundTruth") for split in counts}
         structures = archive("SYNTH_Structures")
-        pool = open_files.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
-        drawn = pool.map(encode_lesion, *zip(*[job[1:] for job in jobs], strict=True), chunksize=16)
+        draw = map
+        if workers > 1:  # spawn: a fork would copy the threads of whoever imported torch before
+            draw = open_files.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn"))).map
+        drawn = draw(encode_lesion, *zip(*[job[1:] for job in jobs], strict=True))
         rows = []
         for (split, *_), (row, jpeg, masks) in zip(
             jobs, tqdm(drawn, "draw", len(jobs), disable=not progress), strict=True
@@ -210,17 +212,22 @@ def write_dataset(
             for sign, png in masks.items():
                 add_to(structures, f"{row['image_id']}_{sign}.png", png)
 
-        lesions = pd.DataFrame(rows)
-        for kind in CLASSES:
-            lesions[kind] = (lesions["kind"] == kind).astype(float)
-        for split, part in lesions.groupby("split"):
-            metadata = part[["image_id", "age_approximate", "sex"]].to_csv(index=False, lineterminator="\n")
-            add_to(images[split], f"{OFFICIAL_NAMES[split]}_Data_metadata.csv", metadata)
-            truth = whole / f"{OFFICIAL_NAMES[split]}_Part3_GroundTruth.csv"
-            part[["image_id", *CLASSES]].to_csv(truth, index=False, lineterminator="\r\n")
-        lesions[["image_id", "split", "kind", "difficulty", "signs"]].to_csv(whole / "SYNTH_lesions.csv", index=False)
+        write_tables(pd.DataFrame(rows), whole, images)
         open_files.close()
         whole.replace(root)
+
+
+def write_tables(lesions: pd.DataFrame, root: Path, images: dict[str, zipfile.ZipFile]) -> None:
+    """Write the labels (CRLF, as the official files), the metadata inside the archives of images, and the truth."""
+    for kind in CLASSES:
+        lesions[kind] = (lesions["kind"] == kind).astype(float)
+    for split, part in lesions.groupby("split"):
+        metadata = part[["image_id", "age_approximate", "sex"]].to_csv(index=False, lineterminator="\n")
+        add_to(images[split], f"{OFFICIAL[split]}_Data_metadata.csv", metadata)
+        labels = part[["image_id", *CLASSES]].to_csv(index=False, lineterminator="\r\n")
+        (root / f"{OFFICIAL[split]}_Part3_GroundTruth.csv").write_bytes(labels.encode())
+    truth = lesions[["image_id", "split", "kind", "difficulty", "signs"]].to_csv(index=False, lineterminator="\n")
+    (root / "SYNTH_lesions.csv").write_bytes(truth.encode())
 
 
 def read_structures(root: Path, image_id: str) -> dict[str, np.ndarray]:
