@@ -92,7 +92,7 @@ class Bench:
     @classmethod
     def set_up(cls, experiment: Experiment, data: str, device: str) -> "Bench":
         """Open and decode the data and choose the device."""
-        return cls(*open_images(experiment, data), _device(device), experiment.patches.side)
+        return cls(*open_images(experiment, data), choose_device(device), experiment.patches.side)
 
     def rows(self, split: str) -> np.ndarray:
         """The rows of the array that hold a split."""
@@ -226,7 +226,7 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
             f"{run.id}: no {WEIGHTS} in {run.folder}; archived runs keep none: train it with `arlrepro train "
             f"--network {run.network} --task {run.experiment.task} --seed {run.seed}`"
         )
-    where = _device(device)
+    where = choose_device(device)
     network = build(run.experiment, run.seed, where)
     network.load_state_dict(load_file(path))
     return network.eval()
@@ -289,7 +289,12 @@ def open_study(profile_name: str, data: str = "") -> Study:
     return Study(chosen, (*archived, *(run for run in live if run.id not in known)))
 
 
-def _device(name: str) -> "torch.device":
+def choose_device(name: str) -> "torch.device":
+    """The device of a name: `auto` is a GPU where there is one.
+
+    Raises:
+        ConfigError: no such name, or no such device here.
+    """
     import torch
 
     if name not in ("auto", "cpu", "cuda"):

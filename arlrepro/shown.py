@@ -1,0 +1,94 @@
+"""The lesions that the book shows: drawn ones for everybody, real ones for who has the data, by a stated rule."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, UInt8
+
+from arlrepro import runs, synthetic
+from arlrepro.archive import Run, Study
+from arlrepro.config import Experiment
+
+#: An image uint8 (side, side, 3) and its lesion mask, bool (side, side).
+Shown = tuple[np.ndarray, np.ndarray]
+
+
+def drawn_lesions(experiment: Experiment) -> dict[str, synthetic.SyntheticLesion]:
+    """The drawn lesions whose maps every run archives, at the side that its networks saw; ids are `<kind>-<seed>`."""
+    return {f"{kind}-{seed}": synthetic.draw_lesion(kind, seed, experiment.data.side) for kind, seed in runs.GALLERY}
+
+
+def outlined(lesions: dict[str, synthetic.SyntheticLesion]) -> dict[str, Shown]:
+    """Image and lesion mask of each."""
+    return {image_id: (lesion.image, lesion.lesion_mask) for image_id, lesion in lesions.items()}
+
+
+def evaluation_patches(
+    image: UInt8[np.ndarray, "side side 3"], experiment: Experiment
+) -> tuple[Float[np.ndarray, "patches 3"], UInt8[np.ndarray, "patches patch patch 3"]]:
+    """The patches that score a lesion.
+
+    Returns:
+        A row (x, y, scale) a patch: its centre and side in fractions of the image's side; and its pixels.
+    """
+    import torch
+
+    from arlrepro.patches import cut, evaluation_boxes, pyramid
+
+    plain = experiment.patches.__class__(side=experiment.patches.side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
+    levels = pyramid(torch.from_numpy(image.copy())[None], plain.side)
+    patches = cut(levels, torch.zeros(len(boxes), dtype=torch.long), boxes, plain)
+    where = np.column_stack([boxes.centre.numpy(), boxes.scale.numpy()])
+    return where, (255 * patches).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def real_lesions(
+    study: Study, data: str, seed: int = 0, each: int = 2
+) -> tuple[dict[str, Shown], dict[str, pd.DataFrame]]:
+    """Test lesions with each network's maps, for a site that is built beside the data.
+
+    Rule: of each kind (melanoma, seborrheic keratosis, neither), `each` lesions drawn at random by `seed` from those of
+    the test split; nothing is chosen by how it looks or how it was scored.
+
+    Args:
+        study: runs whose weights are here.
+        data: folder in the official layout.
+        seed: of the choice, and of the runs.
+        each: lesions of each kind.
+
+    Returns:
+        The lesions by id; and by network a table of maps as `attention.maps_of` gives it.
+    """
+    from arlrepro import attention
+    from arlrepro.predict import Lesions
+
+    experiment = study.profile.experiment
+    dataset, images = runs.open_images(experiment, data)
+    test = dataset.lesions[dataset.lesions["split"] == "test"]
+    kind = test["melanoma"] + 2 * test["seborrheic_keratosis"]
+    generator = np.random.default_rng(seed)
+    chosen = [one for value in (1, 2, 0) for one in generator.choice(test.index[kind == value], each, replace=False)]
+    row = {image_id: number for number, image_id in enumerate(images.image_ids)}
+    rows = [row[one] for one in chosen]
+    masks: Bool[np.ndarray, "lesions side side"] = (
+        np.zeros((len(rows), images.side, images.side), dtype=bool) if images.masks is None else images.masks[rows]
+    )
+    lesions = {one: (images.pixels[row[one]], mask) for one, mask in zip(chosen, masks, strict=True)}
+    maps = {}
+    for network in study.profile.networks:
+        run = _with_weights(study, network, seed)
+        labels = test.loc[chosen, ["melanoma", "seborrheic_keratosis"]].to_numpy(dtype=np.int64)
+        loaded = Lesions.load(
+            tuple(chosen), images.pixels[rows], labels, experiment.patches.side, runs.choose_device("auto")
+        )
+        maps[network] = attention.maps_of(runs.load_network(run), loaded, run.experiment)
+    return lesions, maps
+
+
+def _with_weights(study: Study, network: str, seed: int) -> Run:
+    """The live run of a network, whose folder has the weights."""
+    experiment = next(one for one in study.profile.experiments() if one.network.name == network)
+    folder: Path = runs.live_folder(study.profile.name) / experiment.run_id(seed)
+    return runs.read_run(folder)
