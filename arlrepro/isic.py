@@ -149,10 +149,14 @@ def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
     data = find(root, f"{name}_Data")
     if data is None:
         raise DatasetError(f"{root}: neither {name}_Data.zip nor the folder {name}_Data. Run `arlrepro data download`.")
-    files = list_files(data)
-    lesions = _lesions(read_table(labels_csv), labels_csv, split, report)
+    files, labels = list_files(data), read_table(labels_csv)
+    lesions = _lesions(labels, labels_csv, split, report)
     for metadata_csv in [file for file in files if file.name.endswith("_metadata.csv")][:1]:
-        lesions = _with_people(lesions, read_table(metadata_csv), metadata_csv, report)
+        people = read_table(metadata_csv)
+        lesions = _with_people(lesions, people, metadata_csv, report)
+        is_foreign = ~people["image_id"].isin(labels["image_id"])
+        _report_rows(people, is_foreign, f"name no lesion of {labels_csv.base}", "Remove them.", metadata_csv, report)
+        _report_rows(people, people["image_id"].duplicated(), "repeat an id", "Keep one of each.", metadata_csv, report)
     # The test split's automatic masks are a network's, published with Mahbod et al. 2020; a person's are preferred.
     sources = {"official": f"{name}_Part1_GroundTruth", "automatic": f"{name}_auto_masks_SkinFPN"}
     for mask_source, archive in sources.items():
@@ -298,7 +302,7 @@ def _by_id(files: Sequence[StoredFile], ending: str, report: Report) -> dict[str
     by_id: dict[str, StoredFile] = {}
     doubled = [str(file) for file in files if by_id.setdefault(file.stem.removesuffix(ending), file) is not file]
     if doubled:
-        report(files[0].container, f"{len(doubled)} files repeat an id", doubled, "Keep one of each.")
+        report(files[0].container, f"{len(doubled)} of {len(files)} files repeat an id", doubled, "Keep one of each.")
     return by_id
 
 

@@ -182,7 +182,7 @@ def test_a_lesion_without_an_image_is_named(tmp_path):
 def test_two_images_of_one_id_are_named(tmp_path):
     image = layout.encoded(layout.pixels(1))
     root = plain(tmp_path, HEADER + "a,1,0\n", {"a.jpg": image, "a.jpeg": image})
-    assert message(root) == f"{root}: 1 files repeat an id: {root}/a.jpg. Keep one of each."
+    assert message(root) == f"{root}: 1 of 2 files repeat an id: {root}/a.jpg. Keep one of each."
 
 
 def test_an_id_in_two_splits_is_named(tmp_path):
@@ -193,15 +193,21 @@ def test_an_id_in_two_splits_is_named(tmp_path):
     assert message(root) == f"{root}: 1 ids stand in more than one split: ISIC_3. Keep each in one."
 
 
-def test_bad_ages_and_sexes_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("ISIC_3,-1,male", "1 of 1 rows have an age not from 0 to 120: 'ISIC_3'. Write unknown where it is."),
+        ("ISIC_3,5,m", "1 of 1 rows have a sex not female or male: 'ISIC_3'. Write unknown where it is."),
+        ("ISIC_3,5,male\nISIC_3,6,male", "1 of 2 rows repeat an id: 'ISIC_3'. Keep one of each."),
+        ("ISIC_4,5,male", "1 of 1 rows name no lesion of ISIC-2017_Validation_Part3_GroundTruth.csv: 'ISIC_4'. "
+                          "Remove them."),
+    ],
+)  # fmt: skip
+def test_bad_metadata_is_named(tmp_path, rows, expected):
     path = "ISIC-2017_Validation_Data/ISIC-2017_Validation_Data_metadata.csv"
-    for bad, what in (("ISIC_3,-1,male", "an age not from 0 to 120"), ("ISIC_3,5,m", "a sex not female or male")):
-        files = layout.official_files() | {path: f"image_id,age_approximate,sex\n{bad}\n".encode()}
-        root = layout.write(tmp_path / bad, files)
-        assert message(root) == (
-            f"{root}/ISIC-2017_Validation_Data.zip/{path}: 1 of 1 rows have {what}: 'ISIC_3'. "
-            "Write unknown where it is."
-        )
+    files = layout.official_files() | {path: f"image_id,age_approximate,sex\n{rows}\n".encode()}
+    root = layout.write(tmp_path, files)
+    assert message(root) == f"{root}/ISIC-2017_Validation_Data.zip/{path}: {expected}"
 
 
 def test_what_is_missing_is_named(tmp_path):
