@@ -208,10 +208,10 @@ DEMO = Profile(
     experiment=replace(
         ISIC2017_256.experiment,
         data=DataConfig(
-            source="synthetic", side=96, synthetic_training=400, synthetic_validation=120, synthetic_test=240
+            source="synthetic", side=96, synthetic_training=600, synthetic_validation=150, synthetic_test=300
         ),
         patches=PatchConfig(side=64),
-        train=TrainConfig(epochs=8, halve_every=4, patches_per_image=1, patience=0),
+        train=TrainConfig(epochs=25, halve_every=10, patches_per_image=1, patience=0, validate_every=5),
     ),
     networks=("resnet14", "arl_cnn14"),
     tasks=("joint",),

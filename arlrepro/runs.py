@@ -159,7 +159,7 @@ def train_or_load(
         trained.network,
         bench,
     )
-    _save_weights(trained.network, part / WEIGHTS)
+    save_weights(trained.network, part / WEIGHTS)
     write_run(run, part)
     (part / "state").unlink()
     part.rename(done)
@@ -304,7 +304,8 @@ def choose_device(name: str) -> "torch.device":
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _save_weights(network: "torch.nn.Module", path: Path) -> None:
+def save_weights(network: "torch.nn.Module", path: Path) -> None:
+    """Write a network's state dict as safetensors."""
     from safetensors.torch import save_file
 
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)
