@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from scipy import stats
 
+from arlrepro import words
 from arlrepro.archive import Run, Study
 from arlrepro.comparisons import (
     Difference,
@@ -78,11 +79,12 @@ def shared_runs(study: Study, networks: Sequence[str], classes: Sequence[str] = 
         RunError: a network has no run that scores the classes, or the networks have no seed in common.
     """
     by_seed = {network: runs_by_seed(study, network, classes) for network in networks}
-    if without := [network for network, found in by_seed.items() if not found]:
+    if without := [words.network(network) for network, found in by_seed.items() if not found]:
         raise RunError(f"no run of {some(without)} in the archive of {study.profile.name}")
     shared = sorted(set.intersection(*(set(found) for found in by_seed.values())))
     if not shared:
-        raise RunError(f"{some(list(networks))} have no seed in common in the archive of {study.profile.name}")
+        names = some([words.network(one) for one in networks])
+        raise RunError(f"{names} have no seed in common in the archive of {study.profile.name}")
     return {network: [found[seed] for seed in shared] for network, found in by_seed.items()}
 
 
@@ -100,9 +102,7 @@ def _truth(chosen: dict[str, list[list[Run]]], classes: Sequence[str]) -> pd.Dat
     every = [run for seeds in chosen.values() for runs in seeds for run in runs]
     truth = every[0].of("test")[labels]
     if other := [run.id for run in every if not run.of("test")[labels].equals(truth)]:
-        raise RunError(
-            f"{every[0].id} and {some(other)} were scored on different test lesions; compare runs of one set"
-        )
+        raise RunError(f"{every[0].id} and {some(other)} have not the same test lesions; compare runs of one set")
     return truth.astype(bool)
 
 
@@ -168,13 +168,14 @@ def _share(metric: str, truth: np.ndarray, scores: np.ndarray) -> Estimate:
     return Estimate(mean.value, max(mean.low, 0.0), min(mean.high, 1.0))
 
 
-def difference(study: Study, networks: Sequence[str], quantity: str) -> Outcome:
+def difference(study: Study, networks: Sequence[str], quantity: str, removed: str = "all") -> Outcome:
     """The second network minus the first, on the same lesions and by seeds that both have.
 
     Args:
         study: the runs.
         networks: two names; for `removal.` quantities one, compared with itself without its attention term.
         quantity: an AUC of `metrics.json`, `focus.share`, `focus.peak_inside`, or an AUC after `removal.`.
+        removed: where a `removal.` quantity takes the term out: from all blocks, or from one by name.
 
     Returns:
         With a 95 % interval over seeds and lesions; with a single seed over lesions alone.
@@ -191,7 +192,7 @@ def difference(study: Study, networks: Sequence[str], quantity: str) -> Outcome:
         return Outcome(found, _seeds(chosen), _ids(chosen), values[networks[0]].shape[1])
     truth, scores = scores_on_test(chosen, classes)
     if quantity.startswith("removal."):
-        before, after = _removed(chosen[networks[0]], classes), scores[networks[0]]
+        before, after = _removed(chosen[networks[0]], classes, removed), scores[networks[0]]
     else:
         before, after = scores[networks[0]], scores[networks[1]]
     if len(after) > 1:
@@ -227,16 +228,20 @@ def _focus(chosen: dict[str, list[list[Run]]], column: str) -> dict[str, Float[n
     return {network: together[network].to_numpy(dtype=np.float64).T for network in chosen}
 
 
-def _removed(seeds: list[list[Run]], classes: Sequence[str]) -> Float[np.ndarray, "seeds classes lesions"]:
-    """Test scores with the attention term removed from all blocks."""
+def _removed(
+    seeds: list[list[Run]], classes: Sequence[str], removed: str
+) -> Float[np.ndarray, "seeds classes lesions"]:
+    """Test scores with the attention term removed."""
 
     def scores(runs: list[Run]) -> np.ndarray:
         columns = []
         for one in classes:
             run = next(run for run in runs if run.predictions[one].notna().any())
             table = _measure(run, "removal")
-            without = table[table["removed"] == "all"].set_index("image_id")[one]
-            columns.append(without.loc[run.of("test").index].to_numpy(dtype=np.float64))
+            without = table[table["removed"] == removed].set_index("image_id")[one].reindex(run.of("test").index)
+            if without.isna().any():
+                raise RunError(f"{run.id}: its removal.csv lacks {without.isna().sum()} of {len(without)} test lesions")
+            columns.append(without.to_numpy(dtype=np.float64))
         return np.stack(columns)
 
     return np.stack([scores(runs) for runs in seeds])

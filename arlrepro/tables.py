@@ -1,17 +1,24 @@
 """Results as tables to be read: a Study in, a DataFrame with words for headers out; no network, no image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from math import isnan
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from arlrepro import outcomes, words
 from arlrepro.archive import RESULTS, Run, Study
+from arlrepro.claims import Verdict, parameters
+from arlrepro.comparisons import holm
 from arlrepro.config import CLASSES, classes_of
 from arlrepro.errors import RunError
+from arlrepro.intervals import Estimate
 from arlrepro.paper import published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
+AUCS = ("mean_auc", *(f"{task}.auc" for task in CLASSES))
 #: The rows of a network in the main table: a task and its quantities by metric.
 ROWS = {
     **{task: {metric: f"{task}.{metric}" for metric in words.METRICS} for task in CLASSES},
@@ -94,3 +101,237 @@ def runs_table(study: Study) -> pd.DataFrame:
         for run in study.runs
     ]
     return pd.DataFrame(rows)
+
+
+def claims_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Each claim with its verdict, what was expected, what was found and what that rests on."""
+    rows = []
+    for one in verdicts:
+        is_difference = one.claim.rule == "difference"
+        as_text = "{:+.3f}" if is_difference else "{:.0f}" if one.claim.rule == "exact" else "{:.3f}"
+        found = Estimate(one.estimate, *one.interval)
+        known = {"exact": as_text.format(one.estimate), "level": words.with_interval(found)}
+        rows.append(
+            {
+                "claim": one.claim.claim + (" (exploratory)" if one.claim.exploratory else ""),
+                "verdict": one.verdict,
+                "expected": "" if one.effect is None else as_text.format(one.effect),
+                OURS: "" if isnan(one.estimate) else known.get(one.claim.rule, words.signed(found)),
+                "p (Holm)": words.p_value(one.p_adjusted),
+                "runs": len(one.runs) or "",
+                "why": one.reason,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def partners(study: Study) -> list[tuple[str, str]]:
+    """Each network of a study that is no ResNet, after the ResNet of its depth.
+
+    Example:
+        >>> from arlrepro.config import PAPER
+        >>> partners(Study(PAPER, ()))
+        [('resnet50', 'arl_cnn50')]
+    """
+    networks = study.profile.networks
+    return [
+        (base, other)
+        for base in networks
+        for other in networks
+        if base.startswith("resnet") and other != base and other[-2:] == base[-2:]
+    ]
+
+
+def differences(study: Study) -> pd.DataFrame:
+    """Is the other network better than the ResNet of its depth? Differences of test AUCs on the same lesions.
+
+    Returns:
+        A row a pair and AUC: the paper's difference of that depth, ours with its interval, p and p after Holm over the
+        three AUCs of the pair, and the standard errors through lesions and through seeds. Pairs without runs are left
+        out.
+    """
+    rows = []
+    for base, other in partners(study):
+        found = {}
+        for quantity in AUCS:
+            with suppress(RunError):
+                found[quantity] = outcomes.difference(study, (base, other), quantity)
+        # Reason: a member of the family that has no runs counts as p = 1, so that the family keeps its size.
+        adjusted = holm(np.array([found[one].estimate.p if one in found else 1.0 for one in AUCS]))
+        for quantity, p_holm in zip(AUCS, adjusted, strict=True):
+            if quantity not in found:
+                continue
+            ours = found[quantity]
+            published = [published_value(network, quantity) for network in (base, other)]
+            gain = "" if None in published else f"{published[1] - published[0]:+.3f}"
+            rows.append(
+                {
+                    "comparison": f"{words.network(other)} minus {words.network(base)}",
+                    "figure": words.QUANTITIES[quantity],
+                    PAPER: gain,
+                    OURS: words.signed(ours.estimate),
+                    "p": words.p_value(ours.estimate.p),
+                    "p (Holm)": words.p_value(float(p_holm)),
+                    "error through lesions": words.number(ours.estimate.lesion_variance**0.5),
+                    "error through seeds": words.number(ours.estimate.seed_variance**0.5),
+                    "seeds": words.seeds(ours.seeds),
+                    "interval over": ours.over,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def missing(study: Study) -> pd.DataFrame:
+    """The runs that the profile's matrix names and that are not there yet."""
+    wanted = [(one, seed) for one in study.profile.experiments() for seed in study.profile.seeds]
+    rows = [
+        {
+            "network": words.network(one.network.name),
+            "task": words.TASKS[one.task],
+            "seed": seed,
+            "run": one.run_id(seed),
+        }
+        for one, seed in wanted
+        if one.run_id(seed) in study.missing
+    ]
+    return pd.DataFrame(rows, columns=["network", "task", "seed", "run"])
+
+
+def costs(study: Study) -> pd.DataFrame:
+    """What attention costs: parameters, and minutes of a run, a network a row."""
+    rows = []
+    for network in study.profile.networks:
+        runs = study.of(network)
+        minutes = [run.environment["seconds"] / 60 for run in runs]
+        rows.append(
+            {
+                "network": words.network(network),
+                "parameters": f"{parameters()[network]:,}" if network in parameters() else "",
+                "runs": len(runs),
+                "minutes a run, median": words.number(float(np.median(minutes)), 1) if runs else "",
+                "shortest to longest": f"{min(minutes):.1f} to {max(minutes):.1f}" if runs else "",
+                "device": ", ".join(dict.fromkeys(run.environment["device"] for run in runs)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _attention(study: Study) -> Iterator[tuple[str, pd.DataFrame]]:
+    """By network with ARL blocks, the rows of `attention.csv` of all its runs, with the seed."""
+    for network in study.profile.networks:
+        tables = [run.attention.assign(seed=run.seed) for run in study.of(network) if len(run.attention)]
+        if tables:
+            yield network, pd.concat(tables, ignore_index=True)
+
+
+def alphas(study: Study) -> pd.DataFrame:
+    """The weight α of the attention term in each block at the end of training: mean and range over the runs."""
+    rows = [
+        {
+            "network": words.network(network),
+            "block": words.block(block),
+            "start": words.number(study.profile.experiment.network.alpha, 4),
+            "end, mean": words.number(of_block["alpha"].mean(), 4),
+            "lowest to highest": f"{of_block['alpha'].min():.4f} to {of_block['alpha'].max():.4f}",
+            "runs": len(of_block),
+        }
+        for network, table in _attention(study)
+        for block, of_block in table.groupby("block", sort=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+def term_sizes(study: Study) -> pd.DataFrame:
+    """How large the attention term is beside what it is added to: means over the runs, test lesions as whole images.
+
+    Returns:
+        A row a block: positions of its map, root mean squares of the shortcut x, of the residual F and of α M x, the
+        last over the first, and the mask's highest weight over that of a flat mask.
+    """
+    rows = []
+    for network, table in _attention(study):
+        for block, of_block in table.groupby("block", sort=False):
+            mean = of_block.mean(numeric_only=True)
+            rows.append(
+                {
+                    "network": words.network(network),
+                    "block": words.block(block),
+                    "positions": int(mean["positions"]),
+                    "x": f"{mean['rms_shortcut']:.2g}",
+                    "F(x)": f"{mean['rms_residual']:.2g}",
+                    "α M x": f"{mean['rms_attention']:.1e}",
+                    "α M x over x": f"{mean['ratio']:.1e}",
+                    "peak of M over flat": f"{mean['mask_peak'] * mean['positions']:.1f}",
+                    "runs": len(of_block),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def focus(study: Study) -> pd.DataFrame:
+    """Does a network look at the lesion? Shares of the class activation map, and whether its highest point is inside.
+
+    Returns:
+        A row a network, the last column the lesion's share of the image, which a map that ignores the lesion would
+        get; then a row a difference, with its 95 % interval. Means over lesions and seeds.
+    """
+    columns = {"focus.share": "map inside the lesion", "focus.peak_inside": "highest point inside"}
+    rows = []
+    for network in study.profile.networks:
+        tables = [run.measures["focus"] for run in study.of(network) if "focus" in run.measures]
+        if tables:
+            mean = pd.concat(tables).mean(numeric_only=True)
+            rows.append(
+                {
+                    "": words.network(network),
+                    **{name: f"{mean[key.removeprefix('focus.')]:.3f}" for key, name in columns.items()},
+                    "lesion's share of the image": f"{mean['area']:.3f}",
+                    "seeds": words.seeds(tuple(run.seed for run in study.of(network))),
+                }
+            )
+    for base, other in partners(study):
+        with suppress(RunError):
+            found = {name: outcomes.difference(study, (base, other), key) for key, name in columns.items()}
+            rows.append(
+                {
+                    "": f"{words.network(other)} minus {words.network(base)} [95 % CI]",
+                    **{name: words.signed(one.estimate) for name, one in found.items()},
+                    "lesion's share of the image": "",
+                    "seeds": words.seeds(found[columns["focus.share"]].seeds),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def removal(study: Study) -> pd.DataFrame:
+    """Does a trained network use its attention term? Test AUCs as it is, minus those with the term taken out.
+
+    Returns:
+        A row for the term taken out of all blocks and of each: the differences with their 95 % intervals and p of that
+        of the mean AUC, and the largest change of any lesion's score.
+    """
+    rows = []
+    for network in study.profile.networks:
+        runs = [run for run in study.of(network) if "removal" in run.measures]
+        for removed in dict.fromkeys(name for run in runs for name in run.measures["removal"]["removed"]):
+            row = {
+                "network": words.network(network),
+                "taken out of": "all blocks" if removed == "all" else words.block(removed),
+            }
+            p = ""
+            for quantity in AUCS:
+                with suppress(RunError):
+                    found = outcomes.difference(study, [network], f"removal.{quantity}", removed)
+                    row[words.QUANTITIES[quantity]] = words.signed(found.estimate)
+                    p = words.p_value(found.estimate.p) if quantity == "mean_auc" else p
+            row["p, mean AUC"] = p
+            row["largest change of a score"] = f"{max(_largest_change(run, removed) for run in runs):.4f}"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _largest_change(run: Run, removed: str) -> float:
+    table = run.measures["removal"]
+    without = table[table["removed"] == removed].set_index("image_id")
+    classes = list(classes_of(run.experiment.task))
+    return float((run.of("test")[classes] - without[classes]).abs().max().max())

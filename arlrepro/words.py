@@ -42,6 +42,17 @@ def network(name: str) -> str:
     return NETWORKS.get(name, name)
 
 
+def block(name: str) -> str:
+    """An ARL block, named in a network as `layer3.0`, in words.
+
+    Example:
+        >>> block("layer3.0"), block("layer3.5")
+        ('stage 3, block 1', 'stage 3, block 6')
+    """
+    stage, place = name.removeprefix("layer").split(".")
+    return f"stage {stage}, block {int(place) + 1}"
+
+
 def number(value: float | None, decimals: int = 3) -> str:
     """A number as printed; empty where it is not known.
 
@@ -69,7 +80,8 @@ def signed(difference: Difference | Estimate, decimals: int = 3) -> str:
         >>> signed(Estimate(0.018, -0.02, 0.056))
         '+0.018 [-0.020, +0.056]'
     """
-    return f"{difference.value:+.{decimals}f} [{difference.low:+.{decimals}f}, {difference.high:+.{decimals}f}]"
+    value, low, high = (f"{part:+z.{decimals}f}" for part in (difference.value, difference.low, difference.high))
+    return f"{value} [{low}, {high}]"
 
 
 def p_value(p: float) -> str:

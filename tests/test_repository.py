@@ -34,6 +34,7 @@ ORDER = [
     "archive",
     "outcomes",
     "claims",
+    "protocol",
     "tables",
     "figures",
     "pictures",

@@ -1,0 +1,262 @@
+"""Each claim's test and its verdict from archived runs: `claims.yaml` says what decides, this says what was decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from arlrepro import outcomes, words
+from arlrepro.archive import Study
+from arlrepro.comparisons import Difference, holm
+from arlrepro.config import NETWORKS, PROFILES
+from arlrepro.errors import ConfigError, MetricError, RunError, some
+from arlrepro.intervals import Estimate
+from arlrepro.paper import published_value
+
+CLAIMS_YAML = Path(__file__).with_name("claims.yaml")
+PARAMETERS_CSV = Path(__file__).with_name("parameters.csv")
+REPLICATED, NOT_REPLICATED, CANNOT_TELL = VERDICTS = ("replicated", "not replicated", "cannot tell")
+RULES = ("difference", "level", "exact")
+LEVEL_OF_P = 0.05
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with the test that decides it, as it was committed before the results."""
+
+    id: str
+    claim: str
+    source: str
+    rule: str  # one of RULES
+    quantity: str
+    networks: tuple[str, ...]
+    profile: str  # whose runs decide; empty where no run is needed
+    family: str  # claims of one family share an adjustment of their p values; empty for a family of its own
+    effect: float | None  # what would be found if the claim held as published; None where that is not known
+    effect_is_published: bool
+    primary: bool = False
+    exploratory: bool = False  # decided on after results were seen
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the archive says of a claim. Fields without a value are NaN or empty."""
+
+    claim: Claim
+    verdict: str  # one of VERDICTS
+    reason: str
+    estimate: float = float("nan")
+    interval: tuple[float, float] = (float("nan"), float("nan"))
+    p_adjusted: float = float("nan")
+    seeds: tuple[int, ...] = ()
+    runs: tuple[str, ...] = ()  # ids
+
+    @property
+    def effect(self) -> float | None:
+        """The published difference or level, or ours where the claim says so."""
+        return self.claim.effect
+
+
+def read_claims(path: Path = CLAIMS_YAML) -> tuple[Claim, ...]:
+    """Read and check the claims.
+
+    Raises:
+        ConfigError: a field, rule, family, profile or network does not exist, or an id stands twice.
+
+    Example:
+        >>> [claim.id for claim in read_claims() if claim.primary]
+        ['mean-auc-14']
+    """
+    stored = yaml.safe_load(path.read_text(encoding="utf8"))
+    families = {one["id"]: one for one in stored["families"]}
+    claims = tuple(_claim(path, families, dict(one)) for one in stored["claims"])
+    ids = [claim.id for claim in claims]
+    if doubled := sorted({one for one in ids if ids.count(one) > 1}):
+        raise ConfigError(f"{path}: {some(doubled)} stand twice; an id names one claim")
+    return claims
+
+
+def _claim(path: Path, families: Mapping[str, Any], entry: dict[str, Any]) -> Claim:
+    name = entry.get("id")
+    family = entry.pop("family", "")
+    if family:
+        if family not in families:
+            raise ConfigError(f"{path}: claim {name}: no family {family!r}; there are {', '.join(families)}")
+        entry |= {key: families[family][key] for key in ("networks", "profile")}
+    networks, effect = tuple(entry.pop("networks")), entry.pop("effect")
+    for what, given, known in (
+        ("rule", entry["rule"], RULES),
+        ("profile", entry.get("profile", ""), ("", *PROFILES)),
+        *(("network", network, NETWORKS) for network in networks),
+    ):
+        if given not in known:
+            raise ConfigError(f"{path}: claim {name}: no {what} {given!r}; there are {', '.join(filter(None, known))}")
+    known = {field.name for field in fields(Claim)}
+    if unknown := sorted(set(entry) - known):
+        raise ConfigError(f"{path}: claim {name}: no field {some(unknown)}; there are {', '.join(sorted(known))}")
+    return Claim(
+        **{"profile": "", **entry},
+        networks=networks,
+        family=family,
+        effect=_effect(effect),
+        effect_is_published="published" in effect,
+    )
+
+
+def _effect(effect: Mapping[str, Any]) -> float | None:
+    """A number of ours; or of the published rows one network's figure, or the second network's minus the first's."""
+    if "ours" in effect:
+        return float(effect["ours"])
+    values = [published_value(network, effect["published"]) for network in effect["of"]]
+    if any(value is None for value in values):
+        return None
+    # Reason: printed figures have three decimals; their difference in binary would carry a sixteenth.
+    return round(values[-1] - (values[0] if len(values) > 1 else 0.0), 6)
+
+
+def decide(claims: tuple[Claim, ...], studies: Mapping[str, Study]) -> list[Verdict]:
+    """The verdict on each claim.
+
+    Args:
+        claims: from `read_claims`.
+        studies: archived runs by profile; a claim on a profile that is not there cannot be told.
+
+    Returns:
+        One verdict a claim, in their order.
+    """
+    found = {claim.id: _outcome(claim, studies) for claim in claims if claim.rule != "exact"}
+    adjusted = _adjusted(claims, found)
+    decided = []
+    for claim in claims:
+        if claim.rule == "exact":
+            decided.append(_exact(claim))
+        elif isinstance(outcome := found[claim.id], str):
+            decided.append(Verdict(claim, CANNOT_TELL, outcome))
+        else:
+            decided.append(_decided(claim, outcome, adjusted.get(claim.id, float("nan"))))
+    return decided
+
+
+def _outcome(claim: Claim, studies: Mapping[str, Study]) -> outcomes.Outcome | str:
+    """What the runs say of a claim's quantity, or why they say nothing."""
+    study = studies.get(claim.profile)
+    if study is None:
+        return f"no run of the profile {claim.profile} is in the archive."
+    try:
+        if claim.rule == "level":
+            return outcomes.figure(study, claim.networks[0], claim.quantity)
+        return outcomes.difference(study, claim.networks, claim.quantity)
+    except (RunError, MetricError) as error:
+        return f"{error}."
+
+
+def _adjusted(claims: tuple[Claim, ...], found: Mapping[str, outcomes.Outcome | str]) -> dict[str, float]:
+    """p values after Holm, in each family; members without runs count, with p = 1, so that a family keeps its size."""
+    families: dict[str, dict[str, float]] = {}
+    for claim in claims:
+        if claim.rule == "difference":
+            outcome = found[claim.id]
+            p = 1.0 if isinstance(outcome, str) else _difference(outcome).p
+            families.setdefault(claim.family or claim.id, {})[claim.id] = p
+    adjusted = {name: holm(np.array(list(family.values()))) for name, family in families.items()}
+    return {one: float(p) for name, family in families.items() for one, p in zip(family, adjusted[name], strict=True)}
+
+
+def _difference(outcome: outcomes.Outcome) -> Difference:
+    assert isinstance(outcome.estimate, Difference)
+    return outcome.estimate
+
+
+def _decided(claim: Claim, outcome: outcomes.Outcome, p_adjusted: float) -> Verdict:
+    """Apply a claim's rule to its interval."""
+    found = outcome.estimate
+    if claim.rule == "level":
+        verdict, why = level_rule(claim, found)
+    else:
+        verdict, why = difference_rule(claim, found, p_adjusted)
+    return Verdict(
+        claim,
+        verdict,
+        f"{_what(claim, outcome, p_adjusted)}: {why}.",
+        found.value,
+        (found.low, found.high),
+        p_adjusted,
+        outcome.seeds,
+        outcome.runs,
+    )
+
+
+def level_rule(claim: Claim, found: Estimate) -> tuple[str, str]:
+    """Replicated where the upper end of the interval reaches the published figure; with the reason in words."""
+    if claim.effect is None:
+        return CANNOT_TELL, "the published figure is not known to us"
+    if found.high >= claim.effect:
+        return REPLICATED, f"the interval reaches the published {claim.effect:.3f}"
+    return NOT_REPLICATED, f"the interval ends below the published {claim.effect:.3f}"
+
+
+def difference_rule(claim: Claim, found: Difference, p_adjusted: float) -> tuple[str, str]:
+    """Replicated where the interval lies above 0 and the adjusted p value is below 0.05, with the reason in words.
+
+    Not replicated where the interval lies below the claim's effect and does not lie above 0; else one cannot tell.
+    """
+    if found.low > 0:
+        if p_adjusted < LEVEL_OF_P:
+            return REPLICATED, "the interval lies above 0"
+        return CANNOT_TELL, f"the interval lies above 0, but the adjusted p value is not below {LEVEL_OF_P}"
+    if claim.effect is None:
+        return CANNOT_TELL, "the interval does not lie above 0, and the published gain is not known to us"
+    gain = "the published gain" if claim.effect_is_published else "the least that we would call an effect,"
+    if found.high < claim.effect:
+        below = "lies below 0" if found.high < 0 else "does not lie above 0"
+        return NOT_REPLICATED, f"the interval {below} and excludes {gain} {claim.effect:+.3f}"
+    return CANNOT_TELL, f"the interval holds both 0 and {gain} {claim.effect:+.3f}"
+
+
+def _what(claim: Claim, outcome: outcomes.Outcome, p_adjusted: float) -> str:
+    """The first half of a reason: what was found, in numbers."""
+    found = outcome.estimate
+    names = [words.network(network) for network in claim.networks]
+    if claim.rule == "level":
+        subject = f"{names[0]} has {words.QUANTITIES[claim.quantity]} {words.with_interval(found)}"
+    elif len(names) == 1:
+        subject = f"{names[0]} minus itself without its attention term is {words.signed(found)}"
+    else:
+        subject = f"{names[1]} minus {names[0]} is {words.signed(found)}"
+    p = "" if np.isnan(p_adjusted) else f", p {words.p_value(p_adjusted)}"
+    adjusted = " after Holm" if p and claim.family else ""
+    planned = PROFILES[claim.profile].seeds
+    of = "" if outcome.seeds == planned else f" of the {len(planned)} planned"
+    alone = ", the interval over lesions alone" if len(outcome.seeds) == 1 else ""
+    return f"{subject} ({words.seeds(outcome.seeds)}{of}, {outcome.lesions} lesions{alone}{p}{adjusted})"
+
+
+@cache
+def parameters() -> dict[str, int]:
+    """Trainable parameters of each network with one output, as counted in `models`; a test holds the file to it.
+
+    Reason: counted once and stored, so that a reader of the claims needs no torch.
+
+    Example:
+        >>> parameters()["resnet50"]
+        23510081
+    """
+    return pd.read_csv(PARAMETERS_CSV, index_col="network")["parameters"].to_dict()
+
+
+def _exact(claim: Claim) -> Verdict:
+    base, other = claim.networks
+    if claim.quantity != "extra_parameters" or claim.effect is None:
+        raise ConfigError(f"claim {claim.id}: nothing counts {claim.quantity!r}; an exact claim is on extra_parameters")
+    counted = parameters()[other] - parameters()[base]
+    verdict = REPLICATED if counted == claim.effect else NOT_REPLICATED
+    reason = (
+        f"{words.network(other)} has {parameters()[other]:,} parameters and {words.network(base)} "
+        f"{parameters()[base]:,}: {counted} more, {claim.effect:.0f} claimed."
+    )
+    return Verdict(claim, verdict, reason, float(counted))

@@ -1,0 +1,235 @@
+"""What is known and chosen before any result, as tables: published numbers, data, settings, departures from the paper.
+
+Settings and departures are read from the comments of the code itself, so that the text cannot drift from it.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from arlrepro import consistency, paper, words
+from arlrepro.config import CLASSES, SPLITS, Experiment, Profile
+
+CODE = Path(__file__).parent
+#: Words that begin a comment with a meaning, and so end the one before.
+KEYWORDS = ("Paper", "Departure", "Reason", "Source")
+
+
+def published() -> pd.DataFrame:
+    """Every published number, a row for each who reports them, with where it is known from.
+
+    Returns:
+        Columns by task and metric; empty where no source gives the number.
+    """
+    numbers = paper.published()
+    numbers["shown"] = [words.number(one.value, one.decimals) for one in numbers.itertuples()]
+    rows = list(dict.fromkeys(numbers["row"]))
+    columns = list(dict.fromkeys(zip(numbers["task"], numbers["metric"], strict=True)))
+    table = numbers.pivot(index="row", columns=["task", "metric"], values="shown").loc[rows, columns]
+    table.columns = pd.MultiIndex.from_tuples([(words.TASKS[task], words.METRICS[metric]) for task, metric in columns])
+    sources = numbers[numbers["source"] != ""].groupby("row")["source"].agg(lambda some: ", ".join(dict.fromkeys(some)))
+    table["known from", ""] = sources.reindex(rows).fillna("no source known to us")
+    table.index.name = "reported by"
+    return table
+
+
+def consistency_table() -> pd.DataFrame:
+    """Can each published row be true on 600 lesions? The counts that its rounded shares leave possible.
+
+    Returns:
+        A row for each report and task of which a share is known.
+    """
+    rows = []
+    for checked in consistency.checked_rows():
+        matrix = checked.only_matrix
+        shares = {words.METRICS[name]: words.number(one.value, one.decimals) for name, one in checked.reported.items()}
+        counts = ("", "")
+        if matrix is not None:
+            counts = (
+                f"{matrix.true_positives} of {matrix.positives}",
+                f"{matrix.true_negatives} of {matrix.negatives}",
+            )
+        rows.append(
+            {
+                "reported by": checked.row,
+                "task": words.TASKS[checked.task],
+                **{name: shares.get(name, "") for name in ("ACC", "SEN", "SPE")},
+                "verdict": checked.verdict,
+                "diseased found": counts[0],
+                "others left alone": counts[1],
+                "mlscorecheck": "possible" if consistency.second_opinion(checked) else "impossible",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def published_aucs() -> pd.DataFrame:
+    """Each published AUC with the 95 % interval that its value and the counts of the test set give it."""
+    found = consistency.published_auc_intervals()
+    return pd.DataFrame(
+        {
+            "reported by": found["row"],
+            "task": found["task"].map(words.TASKS),
+            "AUC [95 % CI]": [words.with_interval(one) for one in found.rename(columns={"auc": "value"}).itertuples()],
+        }
+    )
+
+
+def sources() -> pd.DataFrame:
+    """What the short names of sources stand for."""
+    return pd.DataFrame({"source": paper.SOURCES.keys(), "stands for": paper.SOURCES.values()})
+
+
+def composition(lesions: pd.DataFrame) -> pd.DataFrame:
+    """How many lesions of each kind are in each split, and what else is known of them.
+
+    Args:
+        lesions: `IsicDataset.lesions`.
+
+    Returns:
+        A row a split and one for all; counts, and the median age of those whose age is known.
+    """
+    parts = {split: lesions[lesions["split"] == split] for split in SPLITS} | {"all": lesions}
+    return pd.DataFrame(
+        {
+            split: {
+                "lesions": len(part),
+                **{words.TASKS[one]: int(part[one].sum()) for one in CLASSES},
+                "neither": int((part[list(CLASSES)].sum(axis=1) == 0).sum()),
+                "with a lesion mask": int(part["has_mask"].sum()),
+                "female": int((part["sex"] == "female").sum()),
+                "male": int((part["sex"] == "male").sum()),
+                "age known": int(part["age"].notna().sum()),
+                "median age": words.number(part["age"].median(), 0),
+            }
+            for split, part in parts.items()
+            if len(part)
+        }
+    ).T.rename_axis("split")
+
+
+# Settings
+
+
+@cache
+def _field_comments() -> dict[tuple[str, str], str]:
+    """The comment of every field of the config's dataclasses, by class and field."""
+    source = (CODE / "config.py").read_text(encoding="utf8")
+    comments = dict(_comments(source))
+    return {
+        (kind.name, entry.target.id): " ".join(
+            comments[line] for line in range(entry.lineno, (entry.end_lineno or entry.lineno) + 1) if line in comments
+        )
+        for kind in ast.parse(source).body
+        if isinstance(kind, ast.ClassDef)
+        for entry in kind.body
+        if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name)
+    }
+
+
+def _comments(source: str) -> Iterator[tuple[int, str]]:
+    """The comments of a module, each with its line."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string.lstrip("#: ").rstrip()
+
+
+def settings(profile: Profile) -> pd.DataFrame:
+    """The protocol of a profile field by field, the full one beside it, with the field's meaning and source.
+
+    Returns:
+        Rows: section and field. "full protocol" is the default of the config: the paper's where the last column names
+        a source, else our choice; "this profile" is empty where it is the same.
+    """
+    rows = []
+    for section in fields(Experiment):
+        ours, default = getattr(profile.experiment, section.name), getattr(Experiment(), section.name)
+        pairs = (
+            [(entry.name, getattr(ours, entry.name), getattr(default, entry.name)) for entry in fields(ours)]
+            if is_dataclass(ours)
+            else [(section.name, ours, default)]
+        )
+        owner = type(ours).__name__ if is_dataclass(ours) else Experiment.__name__
+        for name, here, papers in pairs:
+            if (owner, name) == ("NetworkConfig", "name"):
+                here, papers = ", ".join(map(words.network, profile.networks)), words.network(papers)
+            rows.append(
+                {
+                    "section": section.name,
+                    "field": name,
+                    "full protocol": _shown(papers),
+                    "this profile": "" if here == papers else _shown(here),
+                    "meaning, unit, source": _field_comments()[owner, name],
+                }
+            )
+    return pd.DataFrame(rows).set_index(["section", "field"])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(_shown(one) for one in value) if isinstance(value, tuple) else str(value)
+
+
+# Departures
+
+
+def departures() -> pd.DataFrame:
+    """Every departure from the paper, as the comment beside the code says it, with its reason where one is given.
+
+    Returns:
+        Columns `module`, `departure`, `reason`, in the order of the modules' names and lines.
+    """
+    rows = [
+        {"module": path.stem, **marked}
+        for path in sorted(CODE.glob("*.py"))
+        if "Departure: " in (source := path.read_text(encoding="utf8"))
+        for marked in departures_in(source)
+    ]
+    return pd.DataFrame(rows, columns=["module", "departure", "reason"])
+
+
+def departures_in(source: str) -> list[Mapping[str, str]]:
+    """The departures that a module's comments and docstrings name.
+
+    Example:
+        >>> departures_in("# Departure: five seeds; the paper\\n# has one.\\n# Reason: noise.\\nx = 1  # Paper: so.")
+        [{'departure': 'five seeds; the paper has one.', 'reason': 'noise.'}]
+    """
+    found: list[dict[str, str]] = []
+    for paragraph in _paragraphs(source):
+        marks = re.split(rf"(?:^|\n)({'|'.join(KEYWORDS)}): ", paragraph)
+        for keyword, text in zip(marks[1::2], marks[2::2], strict=True):
+            said = " ".join(text.split())
+            if keyword == "Departure":
+                found.append({"departure": said, "reason": ""})
+            elif keyword == "Reason" and found and marks[1] == "Departure":
+                found[-1]["reason"] = said
+    return found
+
+
+def _paragraphs(source: str) -> Iterator[str]:
+    """Comments on neighbouring lines together, and the paragraphs of docstrings, in the order of their lines."""
+    blocks: list[tuple[int, str]] = []
+    last = -1
+    for line, text in _comments(source):
+        if line == last + 1 and blocks:
+            blocks[-1] = (blocks[-1][0], f"{blocks[-1][1]}\n{text}")
+        else:
+            blocks.append((line, text))
+        last = line
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
+            blocks += [(node.body[0].lineno, part) for part in docstring.split("\n\n")]
+    return (text for _, text in sorted(blocks, key=lambda block: block[0]))
