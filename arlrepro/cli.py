@@ -48,6 +48,23 @@ def synth(
     typer.echo(f"{sum(counts.values())} images of {side} px in {root}")
 
 
+@data_app.command("check")
+def check(
+    root: Annotated[Path, typer.Argument(help="Folder in the official layout, or of images with one CSV.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON and nothing else.")] = False,
+    pairs: Annotated[Path | None, typer.Option(help="Also write the look-alikes across splits, side by side.")] = None,
+) -> None:
+    """Look for everything that is wrong or doubtful in a data set; exit status 1 if there are faults."""
+    from arlrepro import check as checking
+
+    report = checking.check(root)
+    typer.echo(report.to_json() if as_json else report.text())
+    if pairs is not None:
+        pairs.write_text(report.pairs_html(), encoding="utf8")
+    if report.faults:
+        raise typer.Exit(1)
+
+
 @data_app.command("prepare")
 def prepare(profile: ProfileName = "demo", data: Data = "", settings: Settings = None) -> None:
     """Decode every image once into the memory-mapped array that training reads."""
@@ -94,6 +111,25 @@ def reproduce(profile: ProfileName = "demo", data: Data = "", device: Device = "
     typer.echo(tables.resnet_vs_arl(study).to_string())
 
 
+@app.command("results")
+def results(
+    profile: ProfileName = "isic2017-256",
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The main table as Markdown, as the README has it.")
+    ] = False,
+) -> None:
+    """Compute the tables of the book again from the archived predictions; no data, no GPU."""
+    from arlrepro import archive, runs, tables
+
+    study = archive.read_study(config.profile(profile), runs.archived_folder(profile))
+    if markdown:
+        typer.echo(tables.markdown(tables.resnet_vs_arl(study)))
+        return
+    for table in (tables.resnet_vs_arl(study), tables.differences(study), tables.runs_table(study)):
+        typer.echo(table.to_string() + "\n")
+    typer.echo(tables.about(study))
+
+
 @app.command("archive")
 def archive(run: Annotated[list[Path], typer.Argument(help="Folders of finished runs, runs/<profile>/<id>.")]) -> None:
     """Copy what readers need of finished runs, without the weights, to results/<profile>/."""
@@ -117,6 +153,25 @@ def score(
 
     report = scoring.score(predictions, truth, against)
     typer.echo(report.to_json() if as_json else report.text())
+
+
+@app.command("predict")
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
+    run: Annotated[str, typer.Option(help="Folder or id of a run made here.")],
+    out: Annotated[Path, typer.Option(help="Folder to make: predictions.csv and a picture for each photograph.")],
+    device: Device = "auto",
+) -> None:
+    """Score photographs of lesions and draw where the network looked. Research software, not a medical device."""
+    from arlrepro import photographs
+
+    scored = photographs.score_photographs(images, photographs.find_run(run), out, device)
+    typer.echo(scored.table.drop(columns="note").to_string(index=False))
+    typer.echo("\n".join(scored.table["note"].unique()))
+    for problem in scored.failed.values():
+        typer.echo(problem, err=True)
+    if scored.failed:
+        raise typer.Exit(1)
 
 
 @app.command("book")
