@@ -88,15 +88,15 @@ class Report:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """The whole report, every offender."""
+        """The whole report, every offender; paths begin with the folder's own name, so that it can be published."""
         whole = {
-            "root": str(self.dataset.root),
+            "folder": self.dataset.root.name,
             "counts": json.loads(self.counts.to_json(orient="index")),
             "faults": [asdict(finding) for finding in self.faults],
             "warnings": [asdict(finding) for finding in self.warnings],
             "pairs": [asdict(pair) for pair in self.pairs],
         }
-        return json.dumps(whole, indent=2)
+        return json.dumps(whole, indent=2).replace(str(self.dataset.root), self.dataset.root.name)
 
     def pairs_html(self, side: int = 256) -> str:
         """One page that needs nothing else, with the pairs side by side, each `side` px wide."""
@@ -215,14 +215,14 @@ def _identical(looks: Mapping[str, _Look]) -> Iterator[tuple[str, str]]:
 
 def _alike(looks: Mapping[str, _Look], splits: pd.Series) -> Iterator[Pair]:
     """Images of different splits that may show one lesion, without those of the same pixels."""
-    by_split: dict[str, list[str]] = defaultdict(list)
+    thumbnails: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     for image_id, look in looks.items():
         if look.thumbnail is not None:
-            by_split[splits[image_id]].append(image_id)
-    for one, other in combinations(by_split, 2):
-        thumbnails = (np.stack([looks[image_id].thumbnail for image_id in by_split[split]]) for split in (one, other))
-        for match in near_duplicates(*thumbnails):
-            first, second = by_split[one][match.first], by_split[other][match.second]
+            thumbnails[splits[image_id]][image_id] = look.thumbnail
+    for one, other in combinations(thumbnails, 2):
+        firsts, seconds = list(thumbnails[one]), list(thumbnails[other])
+        for match in near_duplicates(*(np.stack(list(thumbnails[split].values())) for split in (one, other))):
+            first, second = firsts[match.first], seconds[match.second]
             if looks[first].digest != looks[second].digest:
                 yield Pair(first, second, one, other, False, match.hash_bits, match.correlation)
 

@@ -174,7 +174,7 @@ def test_json_holds_every_offender_and_nothing_else(tmp_path):
     report = check(layout.write(tmp_path, {"labels.csv": csv, **empty}))
     assert str(report.faults[0]).count("has 0 bytes") == 5
     whole = json.loads(report.to_json())
-    assert list(whole) == ["root", "counts", "faults", "warnings", "pairs"]
+    assert list(whole) == ["folder", "counts", "faults", "warnings", "pairs"]
     assert len(whole["faults"][0]["which"]) == 9
     assert whole["counts"] == {
         "test": {"images": 9, "melanoma": 0, "seborrheic_keratosis": 0, "neither": 9, "masks": 0, "labels": "own"}
