@@ -103,6 +103,17 @@ class Study:
         wanted = [one.run_id(seed) for one in self.profile.experiments() for seed in self.profile.seeds]
         return [run_id for run_id in wanted if run_id not in there]
 
+    @property
+    def about(self) -> str:
+        """What a reader of a page must know first: which part of the book this is, and how much of it is there."""
+        drawn = self.profile.experiment.data.source == "synthetic"
+        images = "drawn lesions, not real ones" if drawn else "real dermoscopic images"
+        planned = len(self.runs) + len(self.missing)
+        return (
+            f"Part {self.profile.name} of the book, on {images}: {self.profile.purpose}.\n"
+            f"{len(self.runs)} of {planned} planned runs are there."
+        )
+
     def of(self, network: str) -> list[Run]:
         """The runs of one network, by seed."""
         return sorted((run for run in self.runs if run.network == network), key=lambda run: run.seed)

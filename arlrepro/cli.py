@@ -5,12 +5,15 @@ Exit status: 0 done; 1 it ran and something in the input was bad; 2 it could not
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arlrepro import config
 from arlrepro.errors import ArlReproError, ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -123,11 +126,11 @@ def results(
 
     study = archive.read_study(config.profile(profile), runs.archived_folder(profile))
     if markdown:
-        typer.echo(tables.markdown(tables.resnet_vs_arl(study)))
+        typer.echo(_markdown(tables.resnet_vs_arl(study)))
         return
     for table in (tables.resnet_vs_arl(study), tables.differences(study), tables.runs_table(study)):
         typer.echo(table.to_string() + "\n")
-    typer.echo(tables.about(study))
+    typer.echo(study.about)
 
 
 @app.command("archive")
@@ -195,6 +198,14 @@ def book(
     else:
         for page in pages.publish(profile):
             typer.echo(str(page))
+
+
+def _markdown(table: "pd.DataFrame") -> str:
+    """A table as Markdown, its headers joined to one line each; GitHub shows no other kind in a README."""
+    flat = table.reset_index()
+    header = [" ".join(part for part in column if part) for column in flat.columns]
+    lines = [header, ["---"] * len(header), *(list(map(str, row)) for row in flat.to_numpy())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:

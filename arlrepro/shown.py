@@ -1,6 +1,8 @@
-"""The lesions that the book shows: drawn ones for everybody, real ones for who has the data, by a stated rule."""
+"""What the book shows of the data: counts, drawn lesions for everybody, real ones for who has the data, by a rule."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,10 +10,55 @@ from jaxtyping import Bool, Float, UInt8
 
 from arlrepro import runs, synthetic
 from arlrepro.archive import Run, Study
-from arlrepro.config import Experiment
+from arlrepro.config import CLASSES, Experiment
 
 #: An image uint8 (side, side, 3) and its lesion mask, bool (side, side).
 Shown = tuple[np.ndarray, np.ndarray]
+
+
+#: What `arlrepro data check --json` said of a profile's images, beside its archived runs.
+DATA_REPORT = "data.json"
+
+
+def composition(study: Study) -> pd.DataFrame:
+    """Images of each split by kind, from the archived report of the data check, or counted for a drawn data set."""
+    report = data_report(study)
+    if report is not None:
+        counts = pd.DataFrame.from_dict(report["counts"], orient="index")
+    else:
+        lesions = runs.open_data(study.profile.experiment.data).lesions
+        counts = lesions.groupby("split", sort=False)[list(CLASSES)].sum().astype(int)
+        counts.insert(0, "images", lesions.groupby("split", sort=False).size())
+        counts["neither"] = counts["images"] - counts[list(CLASSES)].sum(axis=1)
+    shown = counts[["images", *CLASSES, "neither"]]
+    return shown.rename_axis("split").rename(columns=lambda name: name.replace("_", " "))
+
+
+def look_alikes(study: Study) -> pd.DataFrame:
+    """Pairs of images that stand in two splits, the same or look-alikes; no rows for a drawn data set.
+
+    Returns:
+        `image`, `split`, `other image`, `other split`, `pixels` (identical or alike), `correlation` in [-1, 1].
+    """
+    pairs = (data_report(study) or {"pairs": []})["pairs"]
+    rows = [
+        {
+            "image": pair["first"],
+            "split": pair["first_split"],
+            "other image": pair["second"],
+            "other split": pair["second_split"],
+            "pixels": "identical" if pair["is_identical"] else "alike",
+            "correlation": round(pair["correlation"], 3),
+        }
+        for pair in pairs
+    ]
+    return pd.DataFrame(rows, columns=["image", "split", "other image", "other split", "pixels", "correlation"])
+
+
+def data_report(study: Study) -> dict[str, Any] | None:
+    """The archived report of the data check, if this profile's images have one."""
+    path = runs.archived_folder(study.profile.name) / DATA_REPORT
+    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
 
 
 def drawn_lesions(experiment: Experiment) -> dict[str, synthetic.SyntheticLesion]:
@@ -79,7 +126,7 @@ def real_lesions(
     maps = {}
     for network in study.profile.networks:
         run = _with_weights(study, network, seed)
-        labels = test.loc[chosen, ["melanoma", "seborrheic_keratosis"]].to_numpy(dtype=np.int64)
+        labels = test.loc[chosen, list(CLASSES)].to_numpy(dtype=np.int64)
         loaded = Lesions.load(
             tuple(chosen), images.pixels[rows], labels, experiment.patches.side, runs.choose_device("auto")
         )
