@@ -36,8 +36,8 @@ class ImageArray:
     """Every image of a data set, in memory only where it is looked at."""
 
     image_ids: tuple[str, ...]
-    pixels: UInt8[np.ndarray, "images side side 3"]  # RGB
-    masks: Bool[np.ndarray, "images side side"] | None  # True inside the lesion; None where no image has a mask
+    pixels: UInt8[np.memmap, "images side side 3"]  # RGB
+    masks: Bool[np.memmap, "images side side"] | None  # True inside the lesion; None where no image has a mask
     has_mask: Bool[np.ndarray, " images"]
     side: int  # px
     fingerprint: str  # of the data set it was decoded from
@@ -139,7 +139,7 @@ def _build(dataset: IsicDataset, folder: Path, manifest: dict[str, Any], workers
     def decode(row: int) -> str:
         image_id = array.image_ids[row]
         _write(array.pixels, row, np.asarray(decode_image(dataset.images[image_id], array.side)))
-        if array.has_mask[row]:
+        if array.masks is not None and array.has_mask[row]:
             _write(array.masks, row, decode_mask(dataset.masks[image_id], array.side))
         return json.dumps([row, _row_crc32(array, row)])
 
@@ -178,23 +178,23 @@ def _allocate(partial: Path, manifest: dict[str, Any]) -> ImageArray:
     return array
 
 
-def _write(array: np.memmap, row: int, values: np.ndarray) -> None:
+def _write(stored: np.memmap, row: int, values: np.ndarray) -> None:
     """Write one row through the file: pages written through the map would count as this process's memory."""
-    with Path(array.filename).open("r+b") as file:
-        file.seek(array.offset + row * values.nbytes)
-        file.write(np.ascontiguousarray(values))
+    with Path(str(stored.filename)).open("r+b") as file:
+        file.seek(stored.offset + row * values.nbytes)
+        file.write(values.tobytes())
+
+
+def _read(stored: np.memmap, row: int) -> bytes:
+    with Path(str(stored.filename)).open("rb") as file:
+        file.seek(stored.offset + row * stored[row].nbytes)
+        return file.read(stored[row].nbytes)
 
 
 def _row_crc32(array: ImageArray, row: int) -> int:
     """CRC-32 of one row's pixels, and of its mask where it has one, as they are in the files."""
-    crc = 0
-    for stored in (array.pixels, array.masks if array.has_mask[row] else None):
-        if stored is not None:
-            with Path(stored.filename).open("rb") as file:
-                size = stored[row].nbytes
-                file.seek(stored.offset + row * size)
-                crc = zlib.crc32(file.read(size), crc)
-    return crc
+    crc = zlib.crc32(_read(array.pixels, row))
+    return crc if array.masks is None else zlib.crc32(_read(array.masks, row), crc)
 
 
 def _rows_done(array: ImageArray, journal: Path) -> set[int]:

@@ -146,8 +146,9 @@ def check(root: Path, workers: int | None = None) -> Report:
         if which:
             findings[kind].append(Finding(str(where), what, tuple(map(str, which)), remedy))
 
+    root = Path(root).absolute()
     dataset = read_dataset(root, report=fault)
-    lesions, root = dataset.lesions, dataset.root
+    lesions = dataset.lesions
     extra = dataset.unlabelled
     fault(root, f"{len(extra)} images or masks are of no labelled lesion", extra, "Add their rows or remove them.")
 

@@ -208,7 +208,7 @@ def decode_mask(file: StoredFile, side: int | None = None) -> Bool[np.ndarray, "
     """
     with _decoding(file) as image:
         grey = _eight_bit(ImageOps.exif_transpose(image)).convert("L")
-    brightest = grey.getextrema()[1]
+    brightest = int(np.asarray(grey).max())
     if 0 < brightest < 128:
         raise DatasetError(f"{file}: its brightest pixel is {brightest} of 255. Masks are black with white lesions.")
     if side is not None:
