@@ -15,8 +15,11 @@ from sklearn import metrics as sklearn_metrics
 
 from arlrepro import outcomes, words
 from arlrepro.archive import Run, Study
-from arlrepro.config import CLASSES
+from arlrepro.claims import Verdict
+from arlrepro.config import CLASSES, SPLITS
 from arlrepro.errors import RunError
+from arlrepro.paper import LESIONS, POSITIVES, published_value
+from arlrepro.power import correlation_of_areas, detectable_difference
 
 #: Okabe and Ito's colours, which people with any colour vision tell apart: blues for ResNet, warm ones for ARL.
 COLOURS = {
@@ -29,6 +32,7 @@ COLOURS = {
     "ran14": "#CC79A7",
     "ran50": "#CC79A7",
 }
+TASK_COLOURS = {"melanoma": "#9467BD", "seborrheic_keratosis": "#2A9D8F"}
 INK = "#737373"  # text and lines: as far from white as from a dark page
 STYLE = {
     "figure.facecolor": "none",
@@ -54,28 +58,56 @@ STYLE = {
 
 @contextmanager
 def canvas(rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 3.4, **options: Any):
-    """A figure in the house's style and its axes, two-dimensional; inches.
-
-    Reason: it is closed for pyplot at the end, so that a notebook shows the returned figure once and not twice.
-    """
+    """A new figure in the house's style, of a size in inches, and its axes, an array (rows, columns)."""
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options
-        )
-        try:
-            yield figure, axes
-        finally:
-            plt.close(figure)
-
-
-def _empty(axes: Axes, text: str) -> None:
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+        yield plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
 
 
 def _present(study: Study) -> list[str]:
     """The networks of a study that have a run, in the profile's order."""
     return [network for network in study.profile.networks if study.of(network)]
+
+
+def forest(verdicts: Sequence[Verdict]) -> Figure:
+    """The differences of AUCs claim by claim: the published one (diamond), ours with its 95 % interval, the verdict."""
+    shown = [one for one in verdicts if one.claim.rule == "difference" and one.claim.quantity.endswith("auc")]
+    shown = [one for one in shown if len(one.claim.networks) == 2]
+    pairs = list(dict.fromkeys(one.claim.networks for one in shown))
+    with canvas(width=7.6, height=0.9 + 0.34 * (len(shown) + 1.6 * len(pairs))) as (figure, axes):
+        axis, place, ticks = axes[0, 0], 0.0, {}
+        for pair in pairs:
+            place += 0.8
+            ticks[place] = f"{words.network(pair[1])} minus {words.network(pair[0])}"
+            for one in (one for one in shown if one.claim.networks == pair):
+                place += 1
+                ticks[place] = words.QUANTITIES[one.claim.quantity]
+                _forest_line(axis, place, one)
+            place += 0.8
+        axis.axvline(0, color=INK, lw=1)
+        axis.set_yticks(list(ticks), list(ticks.values()))
+        for tick in axis.get_yticklabels():
+            tick.set_weight("bold" if " minus " in tick.get_text() else "normal")
+        axis.tick_params(axis="y", length=0)
+        axis.set(xlabel="difference of test AUCs", ylim=(place - 0.2, 0))
+        axis.grid(axis="y", visible=False)
+        axis.margins(x=0.08)
+        handles = [
+            axis.plot([], [], "D", ms=6, mfc="none", mec=INK, label="published, 50 layers")[0],
+            axis.errorbar([], [], xerr=[], fmt="o", ms=6, color=INK, label="ours, 95 % interval"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return figure
+
+
+def _forest_line(axis: Axes, place: float, one: Verdict) -> None:
+    colour = COLOURS[one.claim.networks[1]]
+    if one.effect is not None:
+        axis.plot(one.effect, place, "D", ms=6, mfc="none", mec=INK)
+    if one.runs:
+        axis.plot(one.interval, (place, place), color=colour, lw=2.2, solid_capstyle="butt")
+        axis.plot(one.estimate, place, "o", ms=7, color=colour)
+    said = one.verdict if one.runs else "no runs yet"
+    axis.text(1.02, place, said, transform=axis.get_yaxis_transform(), va="center")
 
 
 def roc(study: Study) -> Figure:
@@ -95,11 +127,7 @@ def roc(study: Study) -> Figure:
                     false_rate, true_rate, _ = sklearn_metrics.roc_curve(truth[0], one, drop_intermediate=False)
                     curves.append(np.interp(rates, false_rate, true_rate))
                 found = outcomes.figure(study, network, f"{task}.auc").estimate
-                label = f"{words.network(network)}  {words.with_interval(found)}"
-                axis.plot(rates, np.mean(curves, axis=0), color=COLOURS[network], label=label)
-                if len(curves) > 1:
-                    span = np.min(curves, axis=0), np.max(curves, axis=0)
-                    axis.fill_between(rates, *span, color=COLOURS[network], alpha=0.18, lw=0)
+                _mean_and_range(axis, rates, curves, network, f"{words.network(network)}  {words.with_interval(found)}")
                 called = scores[network][0, 0] > 0.5
                 at_half = called[~truth[0]].mean(), called[truth[0]].mean()
                 axis.plot(*at_half, "o", ms=6, color=COLOURS[network], clip_on=False)
@@ -108,6 +136,13 @@ def roc(study: Study) -> Figure:
             axis.legend(loc="lower right", title="AUC [95 % CI]", title_fontsize=9)
         axes[0, 0].set_ylabel("found (sensitivity)")
     return figure
+
+
+def _mean_and_range(axis: Axes, x: np.ndarray, curves: Sequence[np.ndarray], network: str, label: str) -> None:
+    axis.plot(x, np.mean(curves, axis=0), color=COLOURS[network], label=label)
+    if len(curves) > 1:
+        span = np.min(curves, axis=0), np.max(curves, axis=0)
+        axis.fill_between(x, *span, color=COLOURS[network], alpha=0.18, lw=0)
 
 
 def training_curves(study: Study) -> Figure:
@@ -142,12 +177,6 @@ def _blocks(run: Run) -> list[str]:
     return list(run.attention["block"])
 
 
-def _block_words(block: str) -> str:
-    """`layer3.0` in words: stage 3, block 1."""
-    stage, number = block.removeprefix("layer").split(".")
-    return f"stage {stage}" + ("" if number == "0" else f".{int(number) + 1}")
-
-
 def alphas(study: Study) -> Figure:
     """How large the weight α of the attention term gets: by block at the end of training, and over the epochs."""
     arl = [network for network in _present(study) if network.startswith("arl")]
@@ -163,18 +192,70 @@ def alphas(study: Study) -> Figure:
             for one in ends:
                 by_block.plot(places, one, "o", ms=4, mfc="none", color=COLOURS[network], alpha=0.8)
             by_block.plot(places, ends.mean(axis=0), "_", ms=14, mew=2.2, color=COLOURS[network])
-            by_block.set_xticks(places, [_block_words(block) for block in blocks], rotation=35, ha="right")
+            by_block.set_xticks(places, [words.block_number(block) for block in blocks])
         start = study.profile.experiment.network.alpha
         for axis in axes[0]:
             axis.axhline(start, color=INK, lw=0.9, ls="--")
-        by_block.set(title="α at the end of training; dashed: at the start", ylabel="α")
+        by_block.set(title="α at the end; dashed: at the start", xlabel="stage.block", ylabel="α")
         for axis, network in zip(axes[0, 1:], arl, strict=True):
             blocks = _blocks(study.of(network)[0])
             shades = mpl.colormaps["plasma"](np.linspace(0.3, 0.82, len(blocks)))
             for block, shade in zip(blocks, shades, strict=True):
                 histories = [run.history.set_index("epoch")[f"alpha_{block}"] for run in study.of(network)]
-                _curves(axis, histories, shade, _block_words(block))
+                _curves(axis, histories, shade, words.block(block))
             axis.set(title=f"{words.network(network)}: α over training", xlabel="epoch")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.legend(ncols=1 + len(blocks) // 5)
+    return figure
+
+
+def precision_recall(study: Study) -> Figure:
+    """Of the lesions called diseased, how many are, at each share of the diseased found: mean and range over seeds."""
+    with canvas(1, len(CLASSES), width=7.2, height=3.6, sharey=True) as (figure, axes):
+        recalls = np.linspace(0, 1, 201)
+        for axis, task in zip(axes[0], CLASSES, strict=True):
+            for network in _present(study):
+                truth, scores = outcomes.scores_on_test(outcomes.shared_runs(study, [network], [task]), [task])
+                curves, areas = [], []
+                for one in scores[network][:, 0]:
+                    precision, recall, _ = sklearn_metrics.precision_recall_curve(truth[0], one)
+                    curves.append(np.interp(recalls, recall[::-1], precision[::-1]))
+                    areas.append(sklearn_metrics.average_precision_score(truth[0], one))
+                _mean_and_range(axis, recalls, curves, network, f"{words.network(network)}  {np.mean(areas):.3f}")
+                axis.axhline(truth[0].mean(), color=INK, lw=0.8, ls=":")
+            axis.set(title=words.TASKS[task], xlabel="found (sensitivity)", xlim=(0, 1), ylim=(0, 1.02))
+            axis.legend(loc="upper right", title="average precision", title_fontsize=9)
+        axes[0, 0].set_ylabel("right among those called (PPV)")
+    return figure
+
+
+def detectable() -> Figure:
+    """What can the test set show? The smallest difference of AUCs found at 80 % power, before any result.
+
+    Left: against the correlation of the two AUC estimates, for the 600 test lesions and for all 2,750 lesions, each
+    scored once in cross-validation; level lines: the paper's differences. Right: that correlation from the scores'.
+    """
+    with canvas(1, 2, width=9, height=3.9) as (figure, axes):
+        left, right = axes[0]
+        correlations = np.linspace(0, 0.98, 50)
+        for task, colour in TASK_COLOURS.items():
+            low, high = (published_value(network, f"{task}.auc") for network in ("resnet50", "arl_cnn50"))
+            assert low is not None and high is not None
+            in_test = POSITIVES["test"][task], LESIONS["test"]
+            everywhere = sum(POSITIVES[split][task] for split in SPLITS), sum(LESIONS.values())
+            for style, (positives, lesions) in {"-": in_test, "--": everywhere}.items():
+                smallest = [detectable_difference(low, positives, lesions - positives, one) for one in correlations]
+                label = f"{words.TASKS[task]}, {lesions:,} lesions"
+                left.plot(correlations, smallest, style, color=colour, label=label)
+            left.axhline(high - low, color=colour, lw=1, ls=":")
+            left.text(0.0, high - low, f"the paper's, {words.TASKS[task]}", color=colour, va="bottom", fontsize=8)
+            positives, lesions = in_test
+            of_areas = [correlation_of_areas(low, high, positives, lesions - positives, one) for one in correlations]
+            right.plot(correlations, of_areas, color=colour, label=words.TASKS[task])
+        left.set(title="smallest difference found at 80 % power", xlabel="correlation of the two AUC estimates")
+        left.set_ylim(0, None)
+        left.legend(fontsize=8)
+        right.set(title="correlation of the AUC estimates", xlabel="correlation of the scores within a class")
+        right.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
+        right.legend()
     return figure

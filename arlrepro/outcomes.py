@@ -88,6 +88,23 @@ def shared_runs(study: Study, networks: Sequence[str], classes: Sequence[str] = 
     return {network: [found[seed] for seed in shared] for network, found in by_seed.items()}
 
 
+def partners(study: Study) -> list[tuple[str, str]]:
+    """Each network of a study that is no ResNet, after the ResNet of its depth.
+
+    Example:
+        >>> from arlrepro.config import PAPER
+        >>> partners(Study(PAPER, ()))
+        [('resnet50', 'arl_cnn50')]
+    """
+    networks = study.profile.networks
+    return [
+        (base, other)
+        for base in networks
+        for other in networks
+        if base.startswith("resnet") and other != base and other[-2:] == base[-2:]
+    ]
+
+
 def _seeds(chosen: dict[str, list[list[Run]]]) -> tuple[int, ...]:
     return tuple(runs[0].seed for runs in next(iter(chosen.values())))
 

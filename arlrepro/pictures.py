@@ -4,12 +4,16 @@ A lesion is `(image, lesion_mask)`: uint8 pixels (side, side, 3) and a mask of t
 """
 
 from collections.abc import Mapping
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
 from arlrepro import words
@@ -20,6 +24,14 @@ from arlrepro.figures import canvas
 
 Pixels = UInt8[np.ndarray, "side side 3"]
 Mask = Bool[np.ndarray, "side side"]
+#: Paul Tol's muted colours, told apart with any colour vision, and one more: a sign each.
+SIGN_COLOURS = (
+    *("#CC6677", "#88CCEE", "#DDCC77", "#117733", "#332288", "#AA4499"),
+    *("#44AA99", "#999933", "#882255", "#DDDDDD", "#EE7733"),
+)
+SIGN_WORDS = {"blue_white_veil": "blue-white veil", "milia_like_cysts": "milia-like cysts"}
+#: Corners for the numbers of patches, in turn: (right, below).
+NUMBER_AT = ((False, False), (True, True), (True, False))
 Plane = Float[np.ndarray, "height width"]
 
 
@@ -91,7 +103,7 @@ def activation_grid(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], maps: 
     with canvas(rows, columns, width=2.3 * columns, height=2.45 * rows + 0.2) as (figure, axes):
         for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
             _show(line[0], image, mask)
-            line[0].set_ylabel(image_id.rpartition("-")[0].replace("_", " ") or image_id)
+            line[0].set_ylabel(_kind(image_id))
             for axis, table in zip(line[1:], maps.values(), strict=True):
                 activation = enlarge(class_activation(table, image_id), len(image))
                 _show(axis, _grey(image))
@@ -101,3 +113,107 @@ def activation_grid(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], maps: 
         for axis, title in zip(axes[0], ["image, outline", *map(words.network, maps)], strict=True):
             axis.set_title(title)
     return figure
+
+
+def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Figure:
+    """Where an ARL network's attention lies, block by block: its masks' mean over channels, 1 where a mask is flat.
+
+    Args:
+        lesions: by id, image and lesion mask; the ids of archived maps.
+        study: runs with the measure `maps`; the first network with ARL blocks is shown.
+        seed: which of its runs.
+    """
+    run = next((run for run in study.runs if run.seed == seed and len(run.attention)), None)
+    if run is None:
+        raise RunError(f"no run with ARL blocks and seed {seed} in the archive of {study.profile.name}")
+    blocks = list(run.attention["block"])
+    table = run.measures["maps"]
+    reach = max(0.5, (table.loc[table["map"].isin(blocks), "value"] - 1).abs().max())
+    rows, columns = len(lesions), 1 + len(blocks)
+    with canvas(rows, columns, width=1.75 * columns + 0.7, height=1.75 * rows + 0.3) as (figure, axes):
+        for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
+            _show(line[0], image, mask)
+            line[0].set_ylabel(_kind(image_id))
+            for axis, block in zip(line[1:], blocks, strict=True):
+                values = enlarge(map_of(table, image_id, block), len(image))
+                _show(axis, _grey(image))
+                drawn = axis.imshow(values, cmap="PuOr_r", vmin=1 - reach, vmax=1 + reach, alpha=0.75)
+                _outline(axis, mask)
+        for axis, block in zip(axes[0, 1:], blocks, strict=True):
+            axis.set_title(words.block(block), fontsize=9)
+        figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight over that of a flat mask")
+    return figure
+
+
+def patches(
+    image: Pixels,
+    boxes: Float[np.ndarray, "patches 3"],
+    cut: UInt8[np.ndarray, "patches patch patch 3"],
+) -> Figure:
+    """The patches that score a lesion: where they lie on it, and what a network sees of them.
+
+    Args:
+        image: the lesion.
+        boxes: a row (x, y, scale) a patch: its centre and side in fractions of the image's side.
+        cut: the pixels of each.
+    """
+    columns = 1 + -(-len(cut) // 3)
+    with canvas(3, columns + 2, width=1.35 * (columns + 2), height=4.1) as (figure, axes):
+        grid = axes[0, 0].get_gridspec()
+        for axis in axes[:, :3].ravel():
+            axis.remove()
+        whole = figure.add_subplot(grid[:, :3])
+        _show(whole, image)
+        scales = np.unique(boxes[:, 2])
+        of_scale = dict(zip(scales, mpl.colormaps["viridis"](np.linspace(0.1, 1, len(scales))), strict=True))
+        for number, (x, y, scale) in enumerate(boxes, start=1):
+            side = scale * len(image)
+            corner = np.array([x, y]) * len(image) - side / 2 - 0.5
+            whole.add_patch(Rectangle(corner, side, side, fill=False, lw=1.6, ec=of_scale[scale], clip_on=False))
+            right, below = NUMBER_AT[number % len(NUMBER_AT)]
+            inside = 0.015 * len(image)
+            at = corner + np.where([right, below], side - inside, inside)
+            align = {"ha": "right" if right else "left", "va": "bottom" if below else "top"}
+            whole.text(*at, str(number), color="white", fontsize=8, **align)
+        for axis in axes[:, 3:].ravel():
+            axis.set_axis_off()
+        for number, (axis, pixels) in enumerate(zip(axes[:, 3:].ravel(), cut, strict=False), start=1):
+            scale = boxes[number - 1, 2]
+            axis.set_axis_on()
+            _show(axis, pixels)
+            _frame(axis, of_scale[scale])
+            axis.set_title(f"{number}: {scale:.0%}", fontsize=8, pad=2)
+    return figure
+
+
+def signs(drawn: Mapping[str, Any]) -> Figure:
+    """Drawn lesions with the signs that each has: the picture, and its outline and signs over it.
+
+    Args:
+        drawn: by id, a `synthetic.SyntheticLesion`.
+    """
+    every = list(dict.fromkeys(sign for lesion in drawn.values() for sign in lesion.structures))
+    colour = dict(zip(every, SIGN_COLOURS, strict=False))
+    columns = len(drawn)
+    with canvas(2, columns, width=1.75 * columns, height=4.3) as (figure, axes):
+        for (above, below), (image_id, lesion) in zip(axes.T, drawn.items(), strict=True):
+            _show(above, lesion.image)
+            above.set_title(_kind(image_id), fontsize=9)
+            _show(below, _grey(lesion.image), lesion.lesion_mask)
+            for sign, mask in lesion.structures.items():
+                layer = np.zeros((*mask.shape, 4))
+                layer[mask] = to_rgba(colour[sign], 0.8)
+                below.imshow(layer)
+        handles = [Patch(color=colour[sign], label=SIGN_WORDS.get(sign, sign.replace("_", " "))) for sign in every]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _kind(image_id: str) -> str:
+    """The kind of a drawn lesion, in words, from its id `<kind>-<seed>`; another id as it is."""
+    return (image_id.rpartition("-")[0] or image_id).replace("_", " ")
+
+
+def _frame(axis: Axes, colour: Any) -> None:
+    for spine in axis.spines.values():
+        spine.set(visible=True, edgecolor=colour, linewidth=2)

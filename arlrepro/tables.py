@@ -1,6 +1,6 @@
 """Results as tables to be read: a Study in, a DataFrame with words for headers out; no network, no image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from math import isnan
 from pathlib import Path
@@ -13,9 +13,9 @@ from arlrepro.archive import RESULTS, Run, Study
 from arlrepro.claims import Verdict, parameters
 from arlrepro.comparisons import holm
 from arlrepro.config import CLASSES, classes_of
-from arlrepro.errors import RunError
+from arlrepro.errors import MetricError, RunError
 from arlrepro.intervals import Estimate
-from arlrepro.paper import published, published_value
+from arlrepro.paper import LESIONS, POSITIVES, published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
 AUCS = ("mean_auc", *(f"{task}.auc" for task in CLASSES))
@@ -30,6 +30,37 @@ def save(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV and as LaTeX: `path` with the endings `.csv` and `.tex`."""
     path.with_suffix(".csv").write_text(table.to_csv(lineterminator="\n"), encoding="utf8")
     path.with_suffix(".tex").write_text(table.to_latex(escape=True), encoding="utf8")
+
+
+def about(study: Study) -> str:
+    """Which part of the book a reader is in, in a sentence or two."""
+    drawn = study.profile.experiment.data.source == "synthetic"
+    planned = len(study.profile.experiments()) * len(study.profile.seeds)
+    return (
+        f"Profile {study.profile.name}: {study.profile.purpose}. "
+        f"{len(study.runs)} of {planned} planned runs are here. "
+        + ("Every lesion is drawn: the figures say nothing about patients." if drawn else "The lesions are real ones.")
+    )
+
+
+def composition(study: Study) -> pd.DataFrame:
+    """How many lesions of each kind are in each split; of the held-out splits counted from what the runs archived.
+
+    Returns:
+        A row a split. The training split is not scored, so its counts are those the challenge states; of drawn
+        lesions its size alone is known from here.
+    """
+    data = study.profile.experiment.data
+    rows = {"training": {"lesions": data.synthetic_training, **dict.fromkeys(CLASSES, ""), "neither": ""}}
+    if data.source == "isic2017":
+        known = POSITIVES["training"]
+        rows["training"] = {"lesions": LESIONS["training"], **known}
+        rows["training"]["neither"] = LESIONS["training"] - sum(known.values())
+    for split in ("validation", "test") if study.runs else ():
+        labels = study.runs[0].of(split)[[f"{task}_label" for task in CLASSES]]
+        kinds = dict(zip(CLASSES, labels.sum().tolist(), strict=True))
+        rows[split] = {"lesions": len(labels), **kinds, "neither": int((labels.sum(axis=1) == 0).sum())}
+    return pd.DataFrame(rows).T.rename(columns=words.TASKS).rename_axis("split")
 
 
 def networks_of_paper() -> list[str]:
@@ -56,7 +87,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
             for metric, quantity in quantities.items():
                 row[words.METRICS[metric], PAPER] = words.number(published_value(network, quantity))
                 row[words.METRICS[metric], OURS] = ""
-                if ours := _figure(study, network, quantity):
+                if ours := _known(outcomes.figure, study, network, quantity):
                     row[words.METRICS[metric], OURS] = words.with_interval(ours.estimate)
                     over = (words.seeds(ours.seeds), ours.over)
             row["our runs", "seeds"], row["our runs", "interval over"] = over
@@ -66,11 +97,11 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
     return table
 
 
-def _figure(study: Study, network: str, quantity: str) -> outcomes.Outcome | None:
-    try:
-        return outcomes.figure(study, network, quantity)
-    except RunError:
-        return None  # not run, or not for this task: an empty cell
+def _known(outcome: Callable[..., outcomes.Outcome], *given: object) -> outcomes.Outcome | None:
+    """An outcome, or None where the runs have it not: an empty cell."""
+    with suppress(RunError, MetricError):
+        return outcome(*given)
+    return None
 
 
 def _test_aucs(run: Run) -> Iterator[tuple[str, str]]:
@@ -103,10 +134,10 @@ def runs_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def claims_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
     """Each claim with its verdict, what was expected, what was found and what that rests on."""
     rows = []
-    for one in verdicts:
+    for one in decided:
         is_difference = one.claim.rule == "difference"
         as_text = "{:+.3f}" if is_difference else "{:.0f}" if one.claim.rule == "exact" else "{:.3f}"
         found = Estimate(one.estimate, *one.interval)
@@ -125,23 +156,6 @@ def claims_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def partners(study: Study) -> list[tuple[str, str]]:
-    """Each network of a study that is no ResNet, after the ResNet of its depth.
-
-    Example:
-        >>> from arlrepro.config import PAPER
-        >>> partners(Study(PAPER, ()))
-        [('resnet50', 'arl_cnn50')]
-    """
-    networks = study.profile.networks
-    return [
-        (base, other)
-        for base in networks
-        for other in networks
-        if base.startswith("resnet") and other != base and other[-2:] == base[-2:]
-    ]
-
-
 def differences(study: Study) -> pd.DataFrame:
     """Is the other network better than the ResNet of its depth? Differences of test AUCs on the same lesions.
 
@@ -151,17 +165,14 @@ def differences(study: Study) -> pd.DataFrame:
         out.
     """
     rows = []
-    for base, other in partners(study):
-        found = {}
-        for quantity in AUCS:
-            with suppress(RunError):
-                found[quantity] = outcomes.difference(study, (base, other), quantity)
+    for base, other in outcomes.partners(study):
+        known = {one: _known(outcomes.difference, study, (base, other), one) for one in AUCS}
+        found = {quantity: ours for quantity, ours in known.items() if ours}
         # Reason: a member of the family that has no runs counts as p = 1, so that the family keeps its size.
         adjusted = holm(np.array([found[one].estimate.p if one in found else 1.0 for one in AUCS]))
-        for quantity, p_holm in zip(AUCS, adjusted, strict=True):
-            if quantity not in found:
+        for (quantity, ours), p_holm in zip(known.items(), adjusted, strict=True):
+            if ours is None:
                 continue
-            ours = found[quantity]
             published = [published_value(network, quantity) for network in (base, other)]
             gain = "" if None in published else f"{published[1] - published[0]:+.3f}"
             rows.append(
@@ -181,20 +192,12 @@ def differences(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def missing(study: Study) -> pd.DataFrame:
-    """The runs that the profile's matrix names and that are not there yet."""
-    wanted = [(one, seed) for one in study.profile.experiments() for seed in study.profile.seeds]
-    rows = [
-        {
-            "network": words.network(one.network.name),
-            "task": words.TASKS[one.task],
-            "seed": seed,
-            "run": one.run_id(seed),
-        }
-        for one, seed in wanted
-        if one.run_id(seed) in study.missing
-    ]
-    return pd.DataFrame(rows, columns=["network", "task", "seed", "run"])
+def missing(study: Study) -> str:
+    """Which runs of the profile's matrix are not there yet, in a sentence."""
+    planned = len(study.profile.experiments()) * len(study.profile.seeds)
+    if not study.missing:
+        return f"All {planned} planned runs are there."
+    return f"{len(study.missing)} of {planned} planned runs are not there yet: {', '.join(study.missing)}."
 
 
 def costs(study: Study) -> pd.DataFrame:
@@ -224,38 +227,24 @@ def _attention(study: Study) -> Iterator[tuple[str, pd.DataFrame]]:
             yield network, pd.concat(tables, ignore_index=True)
 
 
-def alphas(study: Study) -> pd.DataFrame:
-    """The weight α of the attention term in each block at the end of training: mean and range over the runs."""
-    rows = [
-        {
-            "network": words.network(network),
-            "block": words.block(block),
-            "start": words.number(study.profile.experiment.network.alpha, 4),
-            "end, mean": words.number(of_block["alpha"].mean(), 4),
-            "lowest to highest": f"{of_block['alpha'].min():.4f} to {of_block['alpha'].max():.4f}",
-            "runs": len(of_block),
-        }
-        for network, table in _attention(study)
-        for block, of_block in table.groupby("block", sort=False)
-    ]
-    return pd.DataFrame(rows)
-
-
 def term_sizes(study: Study) -> pd.DataFrame:
-    """How large the attention term is beside what it is added to: means over the runs, test lesions as whole images.
+    """How large the attention term got beside what it is added to, on test lesions as whole images.
 
     Returns:
-        A row a block: positions of its map, root mean squares of the shortcut x, of the residual F and of α M x, the
-        last over the first, and the mask's highest weight over that of a flat mask.
+        A row a block: its α at the end of training, mean and range over the runs; then means over the runs: positions
+        of its map, root mean squares of the shortcut x, of the residual F and of α M x, the last over the first, and
+        the mask's highest weight over that of a flat mask.
     """
     rows = []
     for network, table in _attention(study):
         for block, of_block in table.groupby("block", sort=False):
-            mean = of_block.mean(numeric_only=True)
+            mean, alpha = of_block.mean(numeric_only=True), of_block["alpha"]
             rows.append(
                 {
                     "network": words.network(network),
                     "block": words.block(block),
+                    "α": words.number(alpha.mean(), 4),
+                    "α, lowest to highest": f"{alpha.min():.4f} to {alpha.max():.4f}",
                     "positions": int(mean["positions"]),
                     "x": f"{mean['rms_shortcut']:.2g}",
                     "F(x)": f"{mean['rms_residual']:.2g}",
@@ -289,15 +278,16 @@ def focus(study: Study) -> pd.DataFrame:
                     "seeds": words.seeds(tuple(run.seed for run in study.of(network))),
                 }
             )
-    for base, other in partners(study):
-        with suppress(RunError):
-            found = {name: outcomes.difference(study, (base, other), key) for key, name in columns.items()}
+    for base, other in outcomes.partners(study):
+        found = {name: _known(outcomes.difference, study, (base, other), key) for key, name in columns.items()}
+        shared = next((one for one in found.values() if one), None)
+        if shared:
             rows.append(
                 {
                     "": f"{words.network(other)} minus {words.network(base)} [95 % CI]",
-                    **{name: words.signed(one.estimate) for name, one in found.items()},
+                    **{name: words.signed(one.estimate) if one else "" for name, one in found.items()},
                     "lesion's share of the image": "",
-                    "seeds": words.seeds(found[columns["focus.share"]].seeds),
+                    "seeds": words.seeds(shared.seeds),
                 }
             )
     return pd.DataFrame(rows)
@@ -318,13 +308,11 @@ def removal(study: Study) -> pd.DataFrame:
                 "network": words.network(network),
                 "taken out of": "all blocks" if removed == "all" else words.block(removed),
             }
-            p = ""
             for quantity in AUCS:
-                with suppress(RunError):
-                    found = outcomes.difference(study, [network], f"removal.{quantity}", removed)
-                    row[words.QUANTITIES[quantity]] = words.signed(found.estimate)
-                    p = words.p_value(found.estimate.p) if quantity == "mean_auc" else p
-            row["p, mean AUC"] = p
+                found = _known(outcomes.difference, study, [network], f"removal.{quantity}", removed)
+                row[words.QUANTITIES[quantity]] = words.signed(found.estimate) if found else ""
+                if quantity == "mean_auc":
+                    row["p, mean AUC"] = words.p_value(found.estimate.p) if found else ""
             row["largest change of a score"] = f"{max(_largest_change(run, removed) for run in runs):.4f}"
             rows.append(row)
     return pd.DataFrame(rows)

@@ -49,8 +49,19 @@ def block(name: str) -> str:
         >>> block("layer3.0"), block("layer3.5")
         ('stage 3, block 1', 'stage 3, block 6')
     """
+    stage, place = block_number(name).split(".")
+    return f"stage {stage}, block {place}"
+
+
+def block_number(name: str) -> str:
+    """The same, short: stage and block, both counted from 1.
+
+    Example:
+        >>> block_number("layer3.5")
+        '3.6'
+    """
     stage, place = name.removeprefix("layer").split(".")
-    return f"stage {stage}, block {int(place) + 1}"
+    return f"{stage}.{int(place) + 1}"
 
 
 def number(value: float | None, decimals: int = 3) -> str:
