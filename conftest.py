@@ -2,6 +2,8 @@
 
 import os
 
+collect_ignore = ["setup_venv.py", "tests/no_torch"]
+
 
 def pytest_configure(config):
     """Run pages with this environment's kernel and figures inline; compare them as tests/nbval_sanitize.cfg says."""
