@@ -17,6 +17,7 @@ import pandas as pd
 
 from arlrepro import consistency, paper, words
 from arlrepro.config import CLASSES, SPLITS, Experiment, Profile
+from arlrepro.intervals import Estimate
 
 CODE = Path(__file__).parent
 #: Words that begin a comment with a meaning, and so end the one before.
@@ -78,7 +79,7 @@ def published_aucs() -> pd.DataFrame:
         {
             "reported by": found["row"],
             "task": found["task"].map(words.TASKS),
-            "AUC [95 % CI]": [words.with_interval(one) for one in found.rename(columns={"auc": "value"}).itertuples()],
+            "AUC [95 % CI]": [words.with_interval(Estimate(one.auc, one.low, one.high)) for one in found.itertuples()],
         }
     )
 
@@ -219,15 +220,15 @@ def departures_in(source: str) -> list[Mapping[str, str]]:
 
 
 def _paragraphs(source: str) -> Iterator[str]:
-    """Comments on neighbouring lines together, and the paragraphs of docstrings, in the order of their lines."""
-    blocks: list[tuple[int, str]] = []
-    last = -1
+    """Comments that fill neighbouring lines together, paragraphs of docstrings, in the order of their lines."""
+    lines, blocks, last = source.splitlines(), [], -1
     for line, text in _comments(source):
-        if line == last + 1 and blocks:
+        alone = lines[line - 1].lstrip().startswith("#")
+        if alone and line == last + 1:
             blocks[-1] = (blocks[-1][0], f"{blocks[-1][1]}\n{text}")
         else:
             blocks.append((line, text))
-        last = line
+        last = line if alone else -1
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, documented) and (docstring := ast.get_docstring(node)):

@@ -1,0 +1,112 @@
+"""What is known and chosen before any result, read from the data file and from the code's own comments."""
+
+from dataclasses import fields
+
+import pandas as pd
+
+from arlrepro import protocol
+from arlrepro.config import ISIC2017_256, PAPER, Experiment
+
+
+def test_published_rows_show_the_decimals_of_their_source():
+    table = protocol.published()
+    assert table.loc["ARL-CNN50 as V quotes it", ("melanoma", "SPE")] == "0.96"
+    assert table.loc["ARL-CNN50", ("melanoma", "ACC")] == "0.850"
+    assert table.loc["ARL-CNN50", ("known from", "")] == "AP README"
+
+
+def test_published_rows_are_empty_where_no_source_gives_a_number():
+    table = protocol.published()
+    assert set(table.loc["ARL-CNN14"].iloc[:-1]) == {""}
+    assert table.loc["ARL-CNN14", ("known from", "")] == "no source known to us"
+
+
+def test_the_contradictory_row_is_impossible_and_the_papers_is_not():
+    table = protocol.consistency_table().set_index(["reported by", "task"])
+    quoted, paper = table.loc[("ARL-CNN50 as V quotes it", "melanoma")], table.loc[("ARL-CNN50", "melanoma")]
+    assert quoted[["verdict", "diseased found", "mlscorecheck"]].tolist() == ["impossible", "", "impossible"]
+    assert paper[["verdict", "diseased found", "others left alone", "mlscorecheck"]].tolist() == [
+        *("possible in one way", "77 of 117", "433 of 483", "possible")
+    ]
+
+
+def test_published_aucs_have_an_interval_from_the_counts():
+    table = protocol.published_aucs().set_index(["reported by", "task"])
+    assert table.loc[("ARL-CNN50", "melanoma"), "AUC [95 % CI]"].startswith("0.875 [0.8")
+
+
+def test_composition_counts_each_kind_and_what_is_known():
+    lesions = pd.DataFrame(
+        {
+            "split": ["training"] * 3 + ["test"],
+            "melanoma": [1, 0, 0, 0],
+            "seborrheic_keratosis": [0, 1, 0, 0],
+            "age": [30.0, 50.0, float("nan"), float("nan")],
+            "sex": ["female", "male", "", ""],
+            "has_mask": [True, True, True, False],
+        }
+    )
+    table = protocol.composition(lesions)
+    assert table.index.tolist() == ["training", "test", "all"]
+    assert table.loc["all"].tolist() == [4, 1, 1, 2, 3, 1, 1, 2, "40"]
+    assert table.loc["test", "median age"] == ""
+
+
+def test_every_field_of_an_experiment_has_a_row_and_a_meaning():
+    table = protocol.settings(PAPER)
+    sections = [entry for entry in fields(Experiment) if entry.name != "task"]
+    counted = sum(len(fields(entry.default_factory)) for entry in sections) + 1
+    assert len(table) == counted
+    meanings = table["meaning, unit, source"].drop([("network", "name")])
+    unsaid = meanings[meanings == ""].index.tolist()
+    assert unsaid == [("data", "synthetic_validation"), ("data", "synthetic_test")]  # said of the field above them
+
+
+def test_settings_show_what_a_profile_changes_and_nothing_else():
+    table = protocol.settings(ISIC2017_256)
+    assert table.loc[("train", "epochs")].tolist() == ["100", "60", "at most (AP)"]
+    assert table.loc[("train", "batch_size"), "this profile"] == ""
+    assert table.loc[("network", "name"), "this profile"] == "ResNet-14, ARL-CNN14"
+    changed = table.index[table["this profile"] != ""].get_level_values("field").tolist()
+    assert changed == [*("name", "task", "side", "side", "epochs", "patches_per_image", "patience", "validate_every")]
+
+
+def test_a_comment_on_a_value_in_brackets_belongs_to_its_field():
+    meaning = protocol.settings(PAPER).loc[("train", "precision"), "meaning, unit, source"]
+    assert meaning.startswith("bf16: convolutions in bfloat16")
+
+
+def test_every_departure_comment_of_the_code_is_in_the_table():
+    table = protocol.departures()
+    code = [path.read_text(encoding="utf8") for path in sorted(protocol.CODE.glob("*.py")) if path.stem != "protocol"]
+    assert len(table) == sum(source.count("Departure: ") for source in code)
+    assert (table["departure"].str.len() > 20).all()
+    reasons = table.set_index("departure")["reason"]
+    one_network = reasons["one network scores both tasks; the paper trains one network for each."]
+    assert one_network.startswith("it halves the cost of a run")
+
+
+def test_departures_are_found_in_comments_and_docstrings():
+    source = '''"""A module.
+
+Departure: squares; the paper has
+    rectangles.
+Reason: speed.
+
+Paper: nothing.
+"""
+# Departure: first; the paper: none.
+# Departure: second.
+# Reason: because
+# it is.
+x = 1  # Reason: of no departure
+'''
+    assert protocol.departures_in(source) == [
+        {"departure": "squares; the paper has rectangles.", "reason": "speed."},
+        {"departure": "first; the paper: none.", "reason": ""},
+        {"departure": "second.", "reason": "because it is."},
+    ]
+
+
+def test_sources_are_those_of_the_data_file():
+    assert set(protocol.sources()["source"]) >= {"abs", "AP", "V", "C", "R"}

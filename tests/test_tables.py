@@ -1,0 +1,144 @@
+"""Tables say what the runs say, and leave empty what nobody knows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from made import made_study, scores, separate_tasks
+
+from arlrepro import claims, tables
+from arlrepro.archive import Study
+from arlrepro.config import DEMO, ISIC2017_256, PAPER
+
+GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
+STUDY = made_study(GAINS, seeds=(0, 1))
+EMPTY = Study(ISIC2017_256, ())
+OURS = "ours [95 % CI]"
+
+
+def test_main_table_holds_the_papers_numbers_beside_ours():
+    table = tables.resnet_vs_arl(STUDY)
+    assert list(dict.fromkeys(table.index.get_level_values("network"))) == [
+        *("ResNet-14", "ARL-CNN14", "ResNet-50", "ARL-CNN50")
+    ]
+    assert table.loc[("ARL-CNN50", "melanoma"), ("SEN", "paper")] == "0.658"
+    assert table.loc[("ARL-CNN50", "mean of both"), ("AUC", "paper")] == "0.917"
+    auc = np.mean([run.metrics["test"]["melanoma"]["auc"] for run in STUDY.of("arl_cnn14")])
+    assert table.loc[("ARL-CNN14", "melanoma"), ("AUC", OURS)].startswith(f"{auc:.3f} [")
+    assert table.loc[("ARL-CNN14", "melanoma"), ("our runs", "seeds")] == "seeds 0, 1"
+
+
+def test_main_table_is_empty_where_a_number_is_not_known_or_not_run():
+    table = tables.resnet_vs_arl(STUDY)
+    assert (table.loc[["ResNet-14", "ARL-CNN14"]].xs("paper", axis=1, level=1) == "").all(axis=None)
+    assert (table.loc[["ResNet-50", "ARL-CNN50"]].xs(OURS, axis=1, level=1) == "").all(axis=None)
+    assert not table.isna().any(axis=None)
+
+
+def test_main_table_says_where_an_interval_is_over_lesions_alone():
+    table = tables.resnet_vs_arl(made_study(GAINS, seeds=(0,)))
+    assert set(table.loc["ResNet-14", ("our runs", "interval over")]) == {"lesions alone"}
+
+
+def test_tables_of_a_study_without_runs_are_empty_but_there():
+    assert len(tables.resnet_vs_arl(EMPTY)) == 12
+    for table in (tables.differences, tables.runs_table, tables.term_sizes, tables.focus, tables.removal):
+        assert len(table(EMPTY)) == 0
+    assert tables.missing(EMPTY).startswith("10 of 10 planned runs are not there yet: resnet14-joint-s0-53c72dba, ")
+
+
+def test_a_whole_matrix_misses_nothing():
+    assert tables.missing(made_study(GAINS)) == "All 10 planned runs are there."
+
+
+def test_about_says_whether_lesions_are_real():
+    assert tables.about(STUDY).endswith("4 of 10 planned runs are here. The lesions are real ones.")
+    assert tables.about(Study(DEMO, ())).endswith("Every lesion is drawn: the figures say nothing about patients.")
+
+
+def test_composition_counts_held_out_lesions_from_the_runs():
+    table = tables.composition(STUDY)
+    assert table.loc["test"].tolist() == [60, 12, 9, 39]
+    assert table.loc["training"].tolist() == [2000, 374, 254, 1372]
+
+
+def test_differences_are_the_means_of_paired_differences():
+    table = tables.differences(STUDY)
+    assert table["comparison"].tolist() == ["ARL-CNN14 minus ResNet-14"] * 3
+    pairs = STUDY.pairs("arl_cnn14", "resnet14")
+    gain = np.mean([arl.metrics["test"]["mean_auc"] - base.metrics["test"]["mean_auc"] for arl, base in pairs])
+    assert table.loc[0, OURS].startswith(f"{gain:+.3f} [")
+    assert (table["paper"] == "").all()
+
+
+def test_differences_at_fifty_layers_stand_beside_the_papers():
+    study = made_study({"resnet50": 0.1, "arl_cnn50": 0.3}, seeds=(0,), profile=PAPER)
+    assert tables.differences(study)["paper"].tolist() == ["+0.014", "+0.018", "+0.010"]
+
+
+def test_differences_of_one_task_leave_the_mean_out():
+    study = made_study(GAINS, seeds=(0,), profile=separate_tasks())
+    study = replace(study, runs=tuple(run for run in study.runs if run.experiment.task == "melanoma"))
+    assert tables.differences(study)["figure"].tolist() == ["AUC, melanoma"]
+
+
+def test_runs_table_names_each_run_with_its_folder_and_time():
+    table = tables.runs_table(STUDY)
+    assert table.loc[0, ["network", "seed", "minutes", "device"]].tolist() == ["ResNet-14", 0, "30.0", "cpu"]
+    assert table.loc[0, "folder"] == "results/isic2017-256/resnet14-joint-s0-53c72dba"
+    assert table.loc[0, "mean AUC"] == f"{STUDY.runs[0].metrics['test']['mean_auc']:.3f}"
+
+
+def test_runs_of_one_task_have_no_auc_of_the_other():
+    table = tables.runs_table(made_study(GAINS, seeds=(0,), profile=separate_tasks()))
+    melanoma = table[table["task"] == "melanoma"].iloc[0]
+    assert (melanoma["AUC, seborrheic keratosis"], melanoma["mean AUC"]) == ("", "")
+
+
+def test_costs_count_four_parameters_more_and_median_minutes():
+    table = tables.costs(STUDY)
+    assert table["parameters"].tolist() == ["8,017,985", "8,017,989"]
+    assert table["minutes a run, median"].tolist() == ["30.0", "30.0"]
+
+
+def test_term_sizes_are_means_over_runs():
+    table = tables.term_sizes(STUDY)
+    assert table.loc[0, ["block", "α", "α, lowest to highest"]].tolist() == [
+        *("stage 1, block 1", "0.0105", "0.0100 to 0.0110")
+    ]
+    assert table.loc[3, ["positions", "α M x over x", "peak of M over flat"]].tolist() == [16, "1.0e-02", "4.0"]
+
+
+def test_focus_gives_both_networks_their_difference_and_what_chance_would_give():
+    table = tables.focus(STUDY)
+    assert table["map inside the lesion"].tolist() == ["0.500", "0.500", "+0.000 [+0.000, +0.000]"]
+    assert table["highest point inside"].tolist()[:2] == ["0.500", "0.500"]
+    assert table["lesion's share of the image"].tolist() == ["0.250", "0.250", ""]
+
+
+def test_removal_has_a_row_for_all_blocks_and_for_each():
+    table = tables.removal(made_study(GAINS, seeds=(0, 1), removed=scores(0.0, seed=9)))
+    assert table["taken out of"].tolist() == ["all blocks", *(f"stage {stage}, block 1" for stage in (1, 2, 3, 4))]
+    assert table["mean AUC"].str.startswith("+0.").all()
+    unchanged = tables.removal(STUDY)
+    assert unchanged.loc[0, "mean AUC"] == "+0.000 [+0.000, +0.000]"
+    assert unchanged.loc[0, "largest change of a score"] == "0.0000"
+
+
+def test_verdicts_name_expectation_and_finding():
+    table = tables.verdicts(claims.decide(claims.read_claims(), {"isic2017-256": STUDY}))
+    by_claim = table.set_index("claim")
+    counted = by_claim.loc[[one for one in by_claim.index if "sixteen blocks" in one]].iloc[0]
+    assert counted[["verdict", "expected", OURS, "runs"]].tolist() == ["replicated", "16", "16", ""]
+    gain = by_claim.loc["The gain in mean AUC is also there at 14 layers, trained from scratch."]
+    assert (gain["expected"], gain["runs"]) == ("+0.014", 4)
+    assert gain[OURS].startswith("+0.")
+
+
+@pytest.mark.parametrize("table", [tables.resnet_vs_arl(STUDY), tables.differences(STUDY)])
+def test_a_saved_table_is_read_back_and_typeset(tmp_path, table):
+    tables.save(table, tmp_path / "main")
+    stored = pd.read_csv(tmp_path / "main.csv", dtype=str, keep_default_na=False, header=None)
+    assert stored.to_numpy().tolist()[-1][-1] == str(table.iloc[-1, -1])
+    assert "\\begin{tabular}" in (tmp_path / "main.tex").read_text(encoding="utf8")
