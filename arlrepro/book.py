@@ -14,11 +14,11 @@ import nbformat
 import papermill
 import yaml
 from nbformat import NotebookNode
-from tqdm import tqdm
 
 from arlrepro import config, runs
 from arlrepro.archive import root
 from arlrepro.errors import ConfigError, RunError, some
+from arlrepro.progress import bar
 
 BUILD = "_build"
 STAGED = ("arlrepro", "book", "results")  # what pages show or quote; and the files beside them
@@ -55,7 +55,7 @@ def execute(profile: str, data: str, destination: Path) -> list[Path]:
     unfinished.mkdir(parents=True, exist_ok=True)
     destination.mkdir(parents=True, exist_ok=True)
     pages = []
-    for source in tqdm(sorted((root() / "notebooks").glob("[0-9][0-9]_*.ipynb")), desc="notebooks", unit="notebook"):
+    for source in bar(sorted((root() / "notebooks").glob("[0-9][0-9]_*.ipynb")), desc="notebooks", unit="notebook"):
         raw = unfinished / source.name
         with mock.patch.dict(os.environ, PYTHONHASHSEED="0"):
             os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Bool, UInt8
-from tqdm import tqdm
 
 from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.isic import IsicDataset
+from arlrepro.progress import bar
 from arlrepro.sources import crc32s, decode_image, decode_mask
 
 #: Raised when the same source and side no longer give the same pixels.
@@ -146,7 +146,7 @@ def _build(dataset: IsicDataset, folder: Path, manifest: dict[str, Any], workers
     with (
         (partial / JOURNAL).open("a", encoding="utf-8") as journal,
         ThreadPoolExecutor(workers) as threads,
-        tqdm(total=len(array.image_ids), initial=len(done), unit=" images", desc="decode", disable=None) as progress,
+        bar(total=len(array.image_ids), initial=len(done), unit=" images", desc="decode") as progress,
     ):
         for start in range(0, len(todo), 16 * workers):  # few at a time, so that an interruption is obeyed soon
             for line in threads.map(decode, todo[start : start + 16 * workers]):

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from arlrepro.config import CLASSES
 from arlrepro.duplicates import near_duplicates, thumbnail
 from arlrepro.errors import DatasetError, some
 from arlrepro.isic import OFFICIAL, IsicDataset, read_dataset
+from arlrepro.progress import bar
 
 #: SHA-256 of the official label CSVs, and what they count: images, melanoma, seborrheic keratosis.
 OFFICIAL_LABELS = {
@@ -185,7 +185,7 @@ def _look_at_all(dataset: IsicDataset, workers: int | None) -> dict[str, _Look]:
     ids = list(dataset.images)
     with ThreadPoolExecutor(workers or os.cpu_count()) as threads:
         looks = threads.map(lambda image_id: _look(dataset, image_id), ids)
-        return dict(zip(ids, tqdm(looks, "check", len(ids), unit=" images", disable=None), strict=True))
+        return dict(zip(ids, bar(looks, desc="check", total=len(ids), unit=" images"), strict=True))
 
 
 def _look(dataset: IsicDataset, image_id: str) -> _Look:

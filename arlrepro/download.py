@@ -18,11 +18,12 @@ from types import MappingProxyType
 from typing import TypeVar
 
 import requests
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from arlrepro.check import OFFICIAL_LABELS
 from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.isic import OFFICIAL, read_dataset
+from arlrepro.progress import bar
 from arlrepro.sources import StoredFile, decode_image, decode_mask
 
 #: Where the challenge's files lie; public. Any server with the same files serves.
@@ -83,9 +84,10 @@ def download(
             missing = [_look(session, base_url, path, back_off) for path in paths if not path.exists()]
             _require_space(root, missing)
             total, there = sum(file.size for file in missing), sum(file.bytes_there() for file in missing)
-            with _bar(progress and bool(missing), total=total, initial=there, unit="B", unit_scale=True) as bar:
+            hidden = not (progress and missing)
+            with bar(total=total, initial=there, unit="B", unit_scale=True, disable=hidden) as fetched:
                 for file in missing:
-                    _fetch(session, file, sha256.get(file.path.name), bar, back_off)
+                    _fetch(session, file, sha256.get(file.path.name), fetched, back_off)
     except OSError as error:
         raise DatasetError(f"{root}: cannot be written ({error}). Make room; what was fetched is kept.") from error
     verify(root, progress)
@@ -115,7 +117,11 @@ def verify(root: Path, progress: bool = True) -> None:
     files = [*dataset.images.values(), *dataset.masks.values()]
     decoders = [decode_image] * len(dataset.images) + [decode_mask] * len(dataset.masks)
     with ThreadPoolExecutor() as threads:
-        faults = list(filter(None, _bar(progress, threads.map(fault, decoders, files), "verify", len(files))))
+        faults = list(
+            filter(
+                None, bar(threads.map(fault, decoders, files), desc="verify", total=len(files), disable=not progress)
+            )
+        )
     if faults:
         raise DatasetError(f"{root}: {len(faults)} of {len(files)} images and masks do not decode: {some(faults)}")
 
@@ -162,10 +168,6 @@ class _AgainError(Exception):
 def _endings(masks: bool) -> tuple[str, ...]:
     """Small files first, so that a wrong address shows at once."""
     return ("_Part3_GroundTruth.csv", *(("_Part1_GroundTruth.zip",) if masks else ()), "_Data.zip")
-
-
-def _bar(progress: bool, *args, **options) -> tqdm:
-    return tqdm(*args, **options, disable=None if progress else True)
 
 
 def _patiently(attempt: Callable[[], Result], back_off: float) -> Result:
@@ -240,19 +242,19 @@ def _require_space(root: Path, missing: Iterable[_Remote]) -> None:
         )
 
 
-def _fetch(session: requests.Session, file: _Remote, sha256: str | None, bar: tqdm, back_off: float) -> None:
+def _fetch(session: requests.Session, file: _Remote, sha256: str | None, fetched: tqdm, back_off: float) -> None:
     """Fetch one file, from where an earlier call left it, and give it its name when it is whole and right."""
     for part in file.path.parent.glob(f"{file.path.name}.*.part"):
         if part != file.part:
             part.unlink()
-    bar.set_description(file.path.name)
+    fetched.set_description(file.path.name)
     most = file.bytes_there()
-    before = bar.n - most  # bytes of the files before this one
+    before = fetched.n - most  # bytes of the files before this one
 
     def attempt() -> None:
         nonlocal most
         with suppress(requests.RequestException):
-            _append(session, file, lambda there: bar.update(before + there - bar.n))
+            _append(session, file, lambda there: fetched.update(before + there - fetched.n))
         there = file.part.stat().st_size if file.part.exists() else 0
         if there != file.size:
             gained, most = there > most, max(there, most)

@@ -19,13 +19,13 @@ import pandas as pd
 import requests
 from jaxtyping import UInt8
 from PIL import Image
-from tqdm.auto import tqdm
 
 from arlrepro.config import CLASSES, SPLITS
 from arlrepro.download import get
 from arlrepro.duplicates import near_duplicates, thumbnail
 from arlrepro.errors import DatasetError, some
 from arlrepro.isic import IsicDataset, read_dataset
+from arlrepro.progress import bar
 from arlrepro.sources import StoredFile, decode_image, read_table
 
 #: Recalled by readers of the paper: 1,320 in all.
@@ -98,7 +98,7 @@ def choose(
     test = _thumbnails(test_ids, challenge.open_image)
 
     chosen: list[str] = []
-    with tqdm(desc="extra images", total=sum(counts.values()), disable=None if progress else True) as bar:
+    with bar(desc="extra images", total=sum(counts.values()), disable=not progress) as shown:
         for kind, count in counts.items():
             waiting = sorted(candidates.index[(candidates["kind"] == kind) & (reason == "")], key=lot(seed))
             missing = count
@@ -114,7 +114,7 @@ def choose(
                 taken = [image_id for image_id in drawn if reason[image_id] == ""]
                 chosen += taken
                 missing -= len(taken)
-                bar.update(len(taken))
+                shown.update(len(taken))
 
     reasons = [IN_CHALLENGE, LESION_IN_CHALLENGE, NEAR_DUPLICATE]
     excluded = candidates[["kind"]].assign(reason=reason)[reason != ""]
@@ -286,7 +286,7 @@ def archive_candidates(api_url: str = API_URL, *, progress: bool = True, back_of
         https://api.isic-archive.com/api/docs/swagger/, of which `images/search/` and `images/{isic_id}/` are used.
     """
     rows = []
-    with requests.Session() as session, tqdm(desc="candidates", disable=None if progress else True) as bar:
+    with requests.Session() as session, bar(desc="candidates", disable=not progress) as shown:
         for kind, query in QUERIES.items():
             page: str | None = f"{api_url}/images/search/?{urlencode({'query': query})}"
             while page is not None:
@@ -296,7 +296,7 @@ def archive_candidates(api_url: str = API_URL, *, progress: bool = True, back_of
                         lesion_id = image["metadata"]["clinical"].get("lesion_id") or ""
                         about = (lesion_id, query, image["copyright_license"], image["attribution"] or "")
                         rows.append((image["isic_id"], kind, *about))
-                    bar.update(len(answer["results"]))
+                    shown.update(len(answer["results"]))
                     page = answer["next"]
     candidates = pd.DataFrame(rows, columns=["image_id", "kind", *_ABOUT])
     return candidates.drop_duplicates("image_id").set_index("image_id")  # the Archive may grow from page to page

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
 from PIL import Image, PngImagePlugin
-from tqdm import tqdm
 
 from arlrepro import runs
 from arlrepro.archive import Run
 from arlrepro.config import CLASSES, classes_of
 from arlrepro.errors import DatasetError, RunError
+from arlrepro.progress import bar
 from arlrepro.sources import IMAGE_SUFFIXES, StoredFile, decode_image
 
 STATEMENT = "Research software, not a medical device: these numbers must not guide the care of any person."
@@ -80,7 +80,7 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
     note = f"{STATEMENT} {DRAWN}" if experiment.data.source == "synthetic" else STATEMENT
     out.mkdir(parents=True, exist_ok=True)
     rows, failed = [], {}
-    for path, image_id in zip(tqdm(photographs, unit="photograph"), _names(photographs), strict=True):
+    for path, image_id in zip(bar(photographs, unit="photograph"), _names(photographs), strict=True):
         try:
             # The photograph is decoded once for the picture, and reduced from there for the network.
             image = decode_image(StoredFile(path.parent, path.name, path.stat().st_size))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from arlrepro import cache, isic, synthetic
 from arlrepro.archive import PREDICTION_COLUMNS, RESULTS, WEIGHTS, Run, Study, read_run, read_study, root, write_run
 from arlrepro.config import CLASSES, DataConfig, Experiment, classes_of, profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
+from arlrepro.progress import bar
 
 if TYPE_CHECKING:
     import torch
@@ -138,12 +138,12 @@ def train_or_load(
     part = folder / f"{done.name}.part"
     part.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    with tqdm(total=experiment.train.epochs, desc=done.name, unit="epoch") as bar:
+    with bar(total=experiment.train.epochs, desc=done.name, unit="epoch") as epochs:
 
         def watch(epoch: int, _epochs: int, row: dict[str, int | float]) -> None:
-            bar.update(epoch - bar.n)
+            epochs.update(epoch - epochs.n)
             shown = {key: f"{row[key]:.3f}" for key in row if key.startswith(("training_loss", "validation_auc"))}
-            bar.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})
+            epochs.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})
 
         trained = train(experiment, seed, bench.lesions("training"), bench.lesions("validation"), part / "state", watch)
     run = measure(
@@ -269,7 +269,7 @@ def reproduce(profile_name: str, data: str = "", device: str = "auto", first_see
     wanted = [(experiment, seed) for seed in seeds for experiment in chosen.experiments()]
     missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
     bench = Bench.set_up(chosen.experiment, data, device) if missing else None
-    for experiment, seed in tqdm(missing, desc=f"runs of {chosen.name}", unit="run", disable=not missing):
+    for experiment, seed in bar(missing, desc=f"runs of {chosen.name}", unit="run", disable=not missing):
         train_or_load(experiment, seed, folder, bench=bench)
     return read_study(chosen, folder)
 

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, UInt8
 from PIL import Image
-from tqdm.auto import tqdm
 
 from arlrepro.config import CLASSES, SPLITS
 from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.isic import OFFICIAL
+from arlrepro.progress import bar
 from arlrepro.scene import lesion_on_skin, photograph
 from arlrepro.signs import CHARACTER, SIGNS
 
@@ -204,7 +204,7 @@ def write_dataset(
         drawn = draw(encode_lesion, *zip(*[job[1:] for job in jobs], strict=True))
         rows = []
         for (split, *_), (row, jpeg, masks) in zip(
-            jobs, tqdm(drawn, "draw", len(jobs), disable=not progress), strict=True
+            jobs, bar(drawn, desc="draw", total=len(jobs), disable=not progress), strict=True
         ):
             rows.append({"split": split, **row})
             add_to(images[split], f"{row['image_id']}.jpg", jpeg)
