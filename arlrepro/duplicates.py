@@ -39,6 +39,11 @@ def correlation(first: UInt8[np.ndarray, "64 64"], second: UInt8[np.ndarray, "64
 
     Returns:
         In [-1, 1]; 0 where one of them is of a single grey.
+
+    Example:
+        >>> picture = np.random.default_rng(0).integers(0, 200, (64, 64), dtype=np.uint8)
+        >>> round(correlation(picture, np.roll(picture + 50, 4, axis=1)), 3)
+        1.0
     """
     template = first[_BORDER:-_BORDER, _BORDER:-_BORDER].astype(np.float64)
     margin = _BORDER - _MOST_SHIFT

@@ -22,7 +22,7 @@ from arlrepro.sources import IMAGE_SUFFIXES, StoredFile, crc32s, decode_image, d
 
 #: The official name of each split.
 OFFICIAL = {"training": "ISIC-2017_Training", "validation": "ISIC-2017_Validation", "test": "ISIC-2017_Test_v2"}
-UNKNOWN = ("", "unknown", "na", "nan")  # ages and sexes, as the official CSVs and HAM10000's write them
+UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none")  # ages and sexes, as the official CSVs and HAM10000's write them
 
 _LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 _MASK = "_segmentation"  # ends the name of a lesion mask
@@ -86,7 +86,7 @@ class IsicDataset:
 
 
 def read_dataset(root: Path, splits: Sequence[str] = SPLITS, report: Report = refuse) -> IsicDataset:
-    """Read what a folder says of its images: the official ISIC-2017 layout, or a plain folder with one CSV.
+    r"""Read what a folder says of its images: the official ISIC-2017 layout, or a plain folder with one CSV.
 
     Of each official split, ``<split>_Part3_GroundTruth.csv`` and ``<split>_Data`` are needed, the latter as the
     archive or the folder extracted from it; ``<split>_Part1_GroundTruth`` (lesion masks) is used where it is there.
@@ -104,6 +104,14 @@ def read_dataset(root: Path, splits: Sequence[str] = SPLITS, report: Report = re
     Raises:
         DatasetError: a file or column is missing, or the first fault of the content.
         ConfigError: no such split.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> folder = Path(mkdtemp())
+        >>> Image.new("RGB", (8, 8)).save(folder / "mole.png")
+        >>> _ = (folder / "mine.csv").write_text("image_id,melanoma,seborrheic_keratosis\nmole,1,0\n")
+        >>> read_dataset(folder).lesions["split"].to_dict()
+        {'mole': 'test'}
     """
     root = Path(root)
     if unknown := [split for split in splits if split not in SPLITS]:
@@ -166,8 +174,8 @@ def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
 
 
 def _read_plain(root: Path, report: Report) -> IsicDataset:
-    files = list_files(root)
-    tables = {file: read_table(file) for file in files if file.suffix == ".csv" and "/" not in file.name}
+    names = sorted(path.name for path in root.iterdir() if path.suffix.lower() == ".csv" and path.name[0] != ".")
+    tables = {file: read_table(file) for file in (_table_at(root, name) for name in names)}
     tables = {file: table for file, table in tables.items() if "image_id" in table.columns}
     if len(tables) != 1:
         raise DatasetError(
@@ -178,6 +186,7 @@ def _read_plain(root: Path, report: Report) -> IsicDataset:
     lesions = _lesions(table, labels_csv, "test", report)
     if "age_approximate" in table.columns:
         lesions = _with_people(lesions, table, labels_csv, report)
+    files = list_files(root)
     return _with_files(root, lesions, files, files, "own", report)
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import layout
@@ -247,6 +248,38 @@ def test_calls_at_once_from_several_processes_give_one_array(dataset, folder):
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(3)]
     sums = {int(process.communicate()[0]) for process in running}
     assert sums == {int(prepare(dataset, SIDE, folder).pixels.sum())}
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_continued_by_the_next(tmp_path):
+    rows = "".join(f"i{number},0,1\n" for number in range(300))
+    images = {f"i{number}.jpg": layout.encoded(layout.pixels(number)) for number in range(300)}
+    root = layout.write(
+        tmp_path / "source", {"l.csv": f"image_id,melanoma,seborrheic_keratosis\n{rows}".encode(), **images}
+    )
+    folder = tmp_path / "array"
+    script = (
+        "import sys, time; from pathlib import Path; from arlrepro import cache, isic\n"
+        "decode = cache.decode_image\n"
+        "cache.decode_image = lambda file, side: (time.sleep(0.02), decode(file, side))[1]\n"
+        "cache.prepare(isic.read_dataset(Path(sys.argv[1])), 16, Path(sys.argv[2]), workers=1)"
+    )
+    running = subprocess.Popen([sys.executable, "-c", script, root, folder])
+    journal = tmp_path / "array.partial/journal.jsonl"
+    while not (journal.exists() and journal.stat().st_size > 500):
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.kill()
+    running.wait()
+    assert not folder.exists()
+    kept = journal.read_text().count("\n")
+    dataset = read_dataset(root)
+    decoded = []
+    with pytest.MonkeyPatch.context() as patch:
+        decode = cache.decode_image
+        patch.setattr(cache, "decode_image", lambda file, side: decoded.append(file) or decode(file, side))
+        assert equal(prepare(dataset, SIDE, folder), dataset)
+    assert len(decoded) == 300 - kept < 300
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ def test_json_holds_every_offender_and_nothing_else(tmp_path):
 def test_json_names_the_folder_and_not_where_it_lies_even_when_it_is_the_current_one(tmp_path, monkeypatch):
     root = layout.write(tmp_path / "set", layout.official_files() | {f"{DATA}/ISIC_4.jpg": b""})
     monkeypatch.chdir(root)
-    text = check(Path(".")).to_json()
+    text = check(Path()).to_json()
     whole = json.loads(text)
     assert whole["folder"] == "set"
     assert whole["faults"][0]["which"] == [f"set/{DATA}.zip/{DATA}/ISIC_4.jpg: has 0 bytes. Fetch it again."]
