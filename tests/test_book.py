@@ -170,3 +170,9 @@ def test_a_book_that_does_not_build_is_said(checkout):
     with pytest.raises(RunError) as caught:
         book.build(checkout / "book")
     assert str(caught.value) == "book: jupyter-book could not build the site, see its message above."
+
+
+def test_every_notebook_runs_on_the_smoke_profile_without_a_warning(tmp_path):
+    pages = book.execute("smoke", "", tmp_path)
+    assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks").glob("*.ipynb"))]
+    assert [fault for page in pages for fault in book.faults(page)] == []
