@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from arlrepro.errors import MetricError
 from arlrepro.intervals import (
     LEVEL,
     Estimate,
-    bootstrap_estimate,
     logit_interval,
     mean_aucs_and_influences,
     normal_quantile,
@@ -207,25 +205,6 @@ def mcnemar_p(only_a: int, only_b: int) -> float:
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def bootstrap_difference(value: float, drawn: Float[np.ndarray, " replicates"], level: float = LEVEL) -> Difference:
-    r"""Any figure of b minus that of a, from its values on bootstrap samples of the lesions; interval by percentiles.
-
-    .. math:: p = 2 \min \left( \frac{1 + \#\{d^* \le 0\}}{1 + B}, \frac{1 + \#\{d^* \ge 0\}}{1 + B} \right)
-
-    Args:
-        value: The difference on the lesions themselves.
-        drawn: The difference on each sample, the same lesions for both networks (`intervals.resample`, one seed).
-        level: Two-sided confidence.
-
-    Source:
-        Efron and Tibshirani 1993; p after Davison and Hinkley 1997, section 4.2.
-    """
-    interval = bootstrap_estimate(value, drawn, level)
-    fewer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    p = min(1.0, 2 * (1 + fewer) / (1 + int(np.isfinite(drawn).sum())))
-    return Difference(value, interval.low, interval.high, p)
-
-
 def cross_validated_difference(
     differences: Float[np.ndarray, " folds"], test_over_training: float, level: float = LEVEL
 ) -> Difference:
@@ -267,4 +246,6 @@ def holm(p_values: Float[np.ndarray, " family"]) -> Float[np.ndarray, " family"]
         >>> holm(np.array([0.01, 0.04, 0.03])).round(2)
         array([0.03, 0.06, 0.06])
     """
+    from statsmodels.stats.multitest import multipletests  # a second to load, for this line alone
+
     return np.asarray(multipletests(p_values, method="holm")[1])

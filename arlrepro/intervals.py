@@ -1,9 +1,9 @@
 """How sure is a figure? Intervals for one network's scores on one set of lesions: arrays in, small dataclasses out.
 
-Differences between networks are in `comparisons`; what a test set can show before any result is in `power`.
+Differences between networks are in `comparisons`, the bootstrap in `resampling`; what a test set can show before any
+result is in `power`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -228,48 +228,6 @@ def mean_auc_interval(
     return logit_interval(float(areas), float((influences**2).sum()), normal_quantile(level))
 
 
-def resample(
-    labels: Labels, scores: Scores, metric: Callable[[Labels, Scores], float], replicates: int = 1000, seed: int = 0
-) -> Float[np.ndarray, " replicates"]:
-    """A figure on bootstrap samples of the lesions, positives and negatives drawn apart (stratified).
-
-    Args:
-        labels: 1 where the lesion has the disease, else 0.
-        scores: One a lesion.
-        metric: Any figure of `metrics`.
-        replicates: How many samples.
-        seed: The same labels and seed draw the same lesions, so two networks may be compared sample by sample.
-
-    Returns:
-        One value a sample, NaN where the figure is not defined.
-    """
-    truth = as_truth(labels)
-
-    def on_drawn(*strata: np.ndarray) -> float:
-        lesions = np.concatenate(strata)
-        try:
-            return metric(labels[lesions], scores[lesions])
-        except MetricError:
-            return np.nan
-
-    strata = [members for members in (np.flatnonzero(truth), np.flatnonzero(~truth)) if len(members)]
-    drawn = stats.bootstrap(strata, on_drawn, n_resamples=replicates, vectorized=False, method="percentile", rng=seed)
-    return drawn.bootstrap_distribution
-
-
-def bootstrap_estimate(value: float, drawn: Float[np.ndarray, " replicates"], level: float = LEVEL) -> Estimate:
-    """A figure with the middle `level` of its values on bootstrap samples.
-
-    Raises:
-        MetricError: not defined on more than one sample in twenty.
-    """
-    undefined = int(np.isnan(drawn).sum())
-    if undefined > len(drawn) / 20:
-        raise MetricError(f"not defined on {undefined} of {len(drawn)} bootstrap samples of the lesions")
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high))
-
-
 def summary(predictions: pd.DataFrame) -> dict[str, dict]:
     """Test figures of one network, as `metrics.json` holds them: unrounded, each with its 95 % interval.
 
@@ -307,11 +265,7 @@ def _task_estimates(labels: Labels, scores: Scores) -> dict[str, Estimate]:
 
 def confusion_intervals(counts: Confusion) -> dict[str, Estimate]:
     """Accuracy, sensitivity and specificity with Wilson's intervals."""
-    return {
-        "accuracy": wilson_interval(counts.correct, counts.lesions),
-        "sensitivity": wilson_interval(counts.true_positives, counts.positives),
-        "specificity": wilson_interval(counts.true_negatives, counts.negatives),
-    }
+    return {name: wilson_interval(*counts.parts(name)) for name in ("accuracy", "sensitivity", "specificity")}
 
 
 def _flat(estimates: dict[str, Estimate]) -> dict[str, float | list[float]]:

@@ -52,44 +52,57 @@ class Confusion:
         """All lesions."""
         return self.positives + self.negatives
 
+    def parts(self, proportion: str) -> tuple[int, int]:
+        """The lesions that count for a proportion, and those that they are counted among."""
+        called_positive = self.true_positives + self.false_positives
+        return {
+            "accuracy": (self.correct, self.lesions),
+            "sensitivity": (self.true_positives, self.positives),
+            "specificity": (self.true_negatives, self.negatives),
+            "ppv": (self.true_positives, called_positive),
+            "npv": (self.true_negatives, self.lesions - called_positive),
+        }[proportion]
+
+    def _share(self, proportion: str, among: str) -> float:
+        part, whole = self.parts(proportion)
+        if whole == 0:
+            raise MetricError(f"{proportion} needs at least one {among}; got 0 of {self.lesions} lesions")
+        return part / whole
+
     @property
     def accuracy(self) -> float:
         """Share of lesions decided rightly."""
-        return _share("accuracy", self.correct, self.lesions, "lesion", self.lesions)
+        return self._share("accuracy", "lesion")
 
     @property
     def sensitivity(self) -> float:
         """Share of the positive lesions that are found."""
-        return _share("sensitivity", self.true_positives, self.positives, "positive lesion", self.lesions)
+        return self._share("sensitivity", "positive lesion")
 
     @property
     def specificity(self) -> float:
         """Share of the negative lesions that are left alone."""
-        return _share("specificity", self.true_negatives, self.negatives, "negative lesion", self.lesions)
+        return self._share("specificity", "negative lesion")
 
     @property
     def ppv(self) -> float:
         """Positive predictive value: share of the lesions called positive that are."""
-        called = self.true_positives + self.false_positives
-        return _share("ppv", self.true_positives, called, "lesion called positive", self.lesions)
+        return self._share("ppv", "lesion called positive")
 
     @property
     def npv(self) -> float:
         """Negative predictive value: share of the lesions called negative that are."""
-        called = self.true_negatives + self.false_negatives
-        return _share("npv", self.true_negatives, called, "lesion called negative", self.lesions)
+        return self._share("npv", "lesion called negative")
 
     @property
     def dice(self) -> float:
         """Dice coefficient of the lesions called positive and those that are, 2 TP / (2 TP + FP + FN)."""
-        union = 2 * self.true_positives + self.false_positives + self.false_negatives
-        return _share("dice", 2 * self.true_positives, union, "lesion positive or called so", self.lesions)
-
-
-def _share(metric: str, part: int, whole: int, needed: str, lesions: int) -> float:
-    if whole == 0:
-        raise MetricError(f"{metric} needs at least one {needed}; got 0 of {lesions} lesions")
-    return part / whole
+        wrong = self.false_positives + self.false_negatives
+        if self.true_positives + wrong == 0:
+            raise MetricError(
+                f"dice needs at least one lesion that is positive or called so; got 0 of {self.lesions} lesions"
+            )
+        return 2 * self.true_positives / (2 * self.true_positives + wrong)
 
 
 def as_truth(labels: Labels) -> Bool[np.ndarray, " lesions"]:
@@ -155,6 +168,22 @@ def average_precision(labels: Labels, scores: Scores) -> float:
     return float(sklearn_metrics.average_precision_score(_two_classes("average_precision", labels, scores), scores))
 
 
+def roc_points(
+    truth: Bool[np.ndarray, " lesions"], scores: Scores
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """False and true positive rates at every distinct score, from (0, 0) to (1, 1).
+
+    Reason:
+        The points of scikit-learn's `roc_curve` with all of them kept, without its checks of the input: a bootstrap
+        needs them some ten thousand times.
+    """
+    descending = np.argsort(-scores, kind="stable")
+    last_of_equals = np.append(np.flatnonzero(np.diff(scores[descending])), len(scores) - 1)
+    true_positives = np.cumsum(truth[descending])[last_of_equals]
+    false_positives = last_of_equals + 1 - true_positives
+    return np.insert(false_positives / (~truth).sum(), 0, 0.0), np.insert(true_positives / truth.sum(), 0, 0.0)
+
+
 def auc_above_sensitivity(labels: Labels, scores: Scores, sensitivity: float = 0.8) -> float:
     """Area under the part of the ROC curve that lies at or above a sensitivity, neither rescaled nor shifted.
 
@@ -170,40 +199,39 @@ def auc_above_sensitivity(labels: Labels, scores: Scores, sensitivity: float = 0
     Source:
         isic-challenge-scoring 5.6.0, `metrics.auc_above_sensitivity`.
     """
-    truth = _two_classes("auc_above_sensitivity", labels, scores)
-    false_positive_rate, true_positive_rate, _ = sklearn_metrics.roc_curve(truth, scores, drop_intermediate=False)
-    first = int(true_positive_rate.searchsorted(sensitivity, side="left"))
+    false_rates, true_rates = roc_points(_two_classes("auc_above_sensitivity", labels, scores), scores)
+    first = int(true_rates.searchsorted(sensitivity, side="left"))
     step = slice(first - 1, first + 1)  # two points around the crossing, so that no sensitivity repeats
-    crossing = np.interp(sensitivity, true_positive_rate[step], false_positive_rate[step])
-    return float(
-        sklearn_metrics.auc(
-            np.r_[crossing, false_positive_rate[first:]],
-            np.r_[sensitivity, true_positive_rate[first:]],
-        )
-    )
+    crossing = np.interp(sensitivity, true_rates[step], false_rates[step])
+    return float(np.trapezoid(np.r_[sensitivity, true_rates[first:]], np.r_[crossing, false_rates[first:]]))
 
 
 def specificity_at_sensitivity(labels: Labels, scores: Scores, sensitivity: float) -> float:
     """Highest specificity of any threshold that reaches a sensitivity.
 
+    Source:
+        The scorer of 2017 (isic-challenge-scoring at that time, `computeSPECMetrics`): the first point of the ROC curve
+        that reaches it. Version 5.6.0 no longer has the figure.
+
     Example:
         >>> specificity_at_sensitivity(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.5, 0.1]), 0.95)
         0.5
     """
-    truth = _two_classes("specificity_at_sensitivity", labels, scores)
-    false_positive_rate, true_positive_rate, _ = sklearn_metrics.roc_curve(truth, scores, drop_intermediate=False)
-    return float(1 - false_positive_rate[true_positive_rate >= sensitivity].min())
+    false_rates, true_rates = roc_points(_two_classes("specificity_at_sensitivity", labels, scores), scores)
+    return float(1 - false_rates[true_rates.searchsorted(sensitivity, side="left")])
 
 
 def _of_confusion(name: str) -> Callable[[Labels, Scores], float]:
     return lambda labels, scores: getattr(confusion(labels, scores), name)
 
 
-THRESHOLD_METRICS = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "dice")
+#: Shares of lesions decided at 0.5 (`Confusion.parts`).
+PROPORTIONS = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
+#: Every figure that the challenge reports, by name.
 METRICS: dict[str, Callable[[Labels, Scores], float]] = {
     "auc": auc,
     "average_precision": average_precision,
-    **{name: _of_confusion(name) for name in THRESHOLD_METRICS},
+    **{name: _of_confusion(name) for name in (*PROPORTIONS, "dice")},
     "auc_above_80_sensitivity": partial(auc_above_sensitivity, sensitivity=0.80),
     "specificity_at_82_sensitivity": partial(specificity_at_sensitivity, sensitivity=0.82),
     "specificity_at_89_sensitivity": partial(specificity_at_sensitivity, sensitivity=0.89),
