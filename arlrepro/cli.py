@@ -142,6 +142,19 @@ def archive(run: Annotated[list[Path], typer.Argument(help="Folders of finished 
         typer.echo(str(runs.archive(folder, runs.archived_folder(folder.resolve().parent.name))))
 
 
+@app.command("measure")
+def measure(
+    run: Annotated[list[Path], typer.Argument(help="Folders of finished runs, runs/<profile>/<id>.")],
+    data: Data = "",
+    device: Device = "auto",
+) -> None:
+    """Measure finished runs again from their weights, after a measure was added; the scores stay as they are."""
+    from arlrepro import runs
+
+    for folder in run:
+        typer.echo(runs.measure_again(folder, data, device).id)
+
+
 @app.command("score")
 def score(
     predictions: Annotated[Path, typer.Argument(help="CSV: image_id,melanoma,seborrheic_keratosis; scores in [0, 1].")],

@@ -187,6 +187,7 @@ def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
     measures = {
         "removal": attention.removal(network, test, experiment),
         "maps": attention.maps_of(network, gallery(experiment, bench.device), experiment),
+        "patches": pd.DataFrame({"x": boxes.centre[:, 0], "y": boxes.centre[:, 1], "scale": boxes.scale}),
     }
     masked = bench.rows("test")
     if bench.images.masks is not None and bench.images.has_mask[masked].all():
@@ -197,6 +198,24 @@ def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
         attention=attention.term_sizes(network, test, experiment),
         measures={name: table for name, table in measures.items() if len(table)},
     )
+
+
+def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
+    """Measure a finished run once more from its weights, after a measure was added or changed; its scores stay.
+
+    Raises:
+        RunError: the weights are not here, or the images are not those the run was made from.
+    """
+    run = read_run(folder)
+    bench = Bench.set_up(run.experiment, data, device)
+    if bench.dataset.fingerprint != run.data_fingerprint:
+        raise RunError(
+            f"{folder}: made from the images {run.data_fingerprint[:12]}, but {bench.dataset.root} holds "
+            f"{bench.dataset.fingerprint[:12]}; give the folder it was made from"
+        )
+    measured = measure(run, load_network(run, device), bench)
+    write_run(replace(measured, predictions=run.predictions), folder)
+    return read_run(folder)
 
 
 def gallery(experiment: Experiment, device: "torch.device") -> "Lesions":

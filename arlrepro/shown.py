@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, UInt8
+from PIL import Image
 
 from arlrepro import runs, synthetic
 from arlrepro.archive import Run, Study
@@ -72,23 +73,19 @@ def outlined(lesions: dict[str, synthetic.SyntheticLesion]) -> dict[str, Shown]:
 
 
 def evaluation_patches(
-    image: UInt8[np.ndarray, "side side 3"], experiment: Experiment
+    image: UInt8[np.ndarray, "side side 3"], study: Study
 ) -> tuple[Float[np.ndarray, "patches 3"], UInt8[np.ndarray, "patches patch patch 3"]]:
-    """The patches that score a lesion.
+    """The patches that score a lesion, as the study's runs archived their places.
 
     Returns:
         A row (x, y, scale) a patch: its centre and side in fractions of the image's side; and its pixels.
     """
-    import torch
-
-    from arlrepro.patches import cut, evaluation_boxes, pyramid
-
-    plain = experiment.patches.__class__(side=experiment.patches.side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
-    levels = pyramid(torch.from_numpy(image.copy())[None], plain.side)
-    patches = cut(levels, torch.zeros(len(boxes), dtype=torch.long), boxes, plain)
-    where = np.column_stack([boxes.centre.numpy(), boxes.scale.numpy()])
-    return where, (255 * patches).round().byte().permute(0, 2, 3, 1).numpy()
+    where = study.runs[0].measures["patches"][["x", "y", "scale"]].to_numpy(dtype=np.float64)
+    whole, patch = len(image), study.profile.experiment.patches.side
+    corners = np.column_stack([where[:, :2] - where[:, 2:] / 2, where[:, :2] + where[:, 2:] / 2]) * whole
+    picture = Image.fromarray(image)
+    cut = [picture.resize((patch, patch), Image.Resampling.BILINEAR, box=tuple(box)) for box in corners.clip(0, whole)]
+    return where, np.stack([np.asarray(one) for one in cut])
 
 
 def real_lesions(
