@@ -110,7 +110,8 @@ class Study:
         images = "drawn lesions, not real ones" if drawn else "real dermoscopic images"
         planned = len(self.runs) + len(self.missing)
         return (
-            f"Part {self.profile.name} of the book, on {images}: {self.profile.purpose}.\n"
+            f"Part {self.profile.name} of the book, on {images}.\n"
+            f"{self.profile.purpose[0].upper()}{self.profile.purpose[1:]}.\n"
             f"{len(self.runs)} of {planned} planned runs are there."
         )
 

@@ -180,7 +180,7 @@ PAPER = Profile(
 
 ISIC2017_256 = Profile(
     name="isic2017-256",
-    purpose="real ISIC-2017 images reduced to 256 px, networks from scratch; a run is under 45 minutes on 2 cores",
+    purpose="ISIC-2017 reduced to 256 px, networks trained from scratch, on a CPU",
     experiment=Experiment(
         # Departure: one network scores both tasks; the paper trains one network for each.
         # Reason: it halves the cost of a run, and every comparison here is between networks trained alike.
@@ -204,7 +204,7 @@ ISIC2017_256 = Profile(
 
 DEMO = Profile(
     name="demo",
-    purpose="drawn lesions, 14-layer networks: the whole path on a laptop without a GPU, in minutes",
+    purpose="drawn lesions, 14-layer networks: the whole path on a laptop without a GPU",
     experiment=replace(
         ISIC2017_256.experiment,
         data=DataConfig(
@@ -220,7 +220,7 @@ DEMO = Profile(
 
 SMOKE = Profile(
     name="smoke",
-    purpose="a handful of drawn lesions, one short epoch: the tests and the notebooks' default, in seconds",
+    purpose="a handful of drawn lesions and one short epoch, for the tests; the numbers mean nothing",
     experiment=replace(
         DEMO.experiment,
         # At 32 px the last map would be 1 x 1 and its mask identically 1.
