@@ -224,7 +224,7 @@ def cross_validated_difference(
     if folds < 2:
         raise MetricError(f"the variance among folds needs at least two folds; got {folds}")
     variance = (1 / folds + test_over_training) * float(differences.var(ddof=1))
-    return _t_difference(float(differences.mean()), variance, folds - 1, level)
+    return _t_difference(float(differences.mean()), variance, folds - 1.0, level)
 
 
 def equivalence_p(difference: Difference, margin: float) -> float:
@@ -235,6 +235,8 @@ def equivalence_p(difference: Difference, margin: float) -> float:
     """
     if margin <= 0:
         raise MetricError(f"an equivalence margin is above 0; got {margin}")
+    if not difference.standard_error > 0:
+        raise MetricError(f"equivalence needs a difference with a standard error; got {difference.standard_error}")
     to_edges = np.array([margin + difference.value, margin - difference.value]) / difference.standard_error
     return float(stats.t.sf(to_edges, difference.degrees_of_freedom).max())
 
