@@ -124,11 +124,13 @@ def _read(path: Path) -> pd.DataFrame:
     table = read_table(StoredFile(path.parent, path.name, 0))
     ids = [column for column in ID_COLUMNS if column in table]
     if len(ids) != 1 or set(table.columns) != {*ids, *CLASSES}:
-        raise DatasetError(f"{path}: the columns are image_id, {', '.join(CLASSES)}; got {some(table.columns, 20)}")
+        raise DatasetError(
+            f"{path}: the columns are image_id, {', '.join(CLASSES)}; got {some(list(table.columns), 20)}"
+        )
     table = table.set_index(table[ids[0]].str.removesuffix(".jpg"))[list(CLASSES)]
     doubled = table.index[table.index.duplicated()].unique()
     if len(doubled):
-        raise DatasetError(f"{path}: {len(doubled)} ids stand twice: {some(doubled)}. Give each lesion one row.")
+        raise DatasetError(f"{path}: {len(doubled)} ids stand twice: {some(list(doubled))}. Give each lesion one row.")
     return table
 
 
@@ -160,21 +162,22 @@ def read_labels(path: Path) -> pd.DataFrame:
     labels = _read(path).apply(pd.to_numeric, errors="coerce")
     wrong = labels.index[~labels.isin([0, 1]).all(axis=1)]
     if len(wrong):
-        raise DatasetError(f"{path}: {len(wrong)} lesions have a label that is not 0 or 1: {some(wrong)}")
+        raise DatasetError(f"{path}: {len(wrong)} lesions have a label that is not 0 or 1: {some(list(wrong))}")
     both = labels.index[labels.sum(axis=1) > 1]
     if len(both):
-        raise DatasetError(f"{path}: {len(both)} lesions are of both classes: {some(both)}")
+        raise DatasetError(f"{path}: {len(both)} lesions are of both classes: {some(list(both))}")
     return labels.astype(np.int64)
 
 
 def _for_lesions(scores: pd.DataFrame, labels: pd.DataFrame, path: Path, truth: Path) -> pd.DataFrame:
     """The scores in the order of the truth, each lesion there once."""
-    for what, ids in (
-        ("lesions are missing", labels.index.difference(scores.index)),
-        ("lesions are not in the truth", scores.index.difference(labels.index)),
-    ):
-        if len(ids):
-            raise DatasetError(f"{path}: {len(ids)} {what} ({truth}): {some(ids)}")
+    missing, extra = labels.index.difference(scores.index), scores.index.difference(labels.index)
+    if len(missing):
+        raise DatasetError(
+            f"{path}: {len(missing)} of {len(labels)} lesions of {truth} are missing: {some(list(missing))}"
+        )
+    if len(extra):
+        raise DatasetError(f"{path}: {len(extra)} of {len(scores)} lesions are not in {truth}: {some(list(extra))}")
     return scores.loc[labels.index]
 
 
