@@ -1,6 +1,6 @@
 """Each claim's test and its verdict from archived runs: `claims.yaml` says what decides, this says what was decided."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from arlrepro.comparisons import Difference, holm
 from arlrepro.config import NETWORKS, PROFILES
 from arlrepro.errors import ConfigError, MetricError, RunError, some
 from arlrepro.intervals import Estimate
+from arlrepro.outcomes import Outcome
 from arlrepro.paper import published_value
 
 CLAIMS_YAML = Path(__file__).with_name("claims.yaml")
@@ -96,9 +97,9 @@ def _claim(path: Path, families: Mapping[str, Any], entry: dict[str, Any]) -> Cl
     ):
         if given not in known:
             raise ConfigError(f"{path}: claim {name}: no {what} {given!r}; there are {', '.join(filter(None, known))}")
-    known = {field.name for field in fields(Claim)}
-    if unknown := sorted(set(entry) - known):
-        raise ConfigError(f"{path}: claim {name}: no field {some(unknown)}; there are {', '.join(sorted(known))}")
+    there = sorted(field.name for field in fields(Claim))
+    if unknown := sorted(set(entry) - set(there)):
+        raise ConfigError(f"{path}: claim {name}: no field {some(unknown)}; there are {', '.join(there)}")
     return Claim(
         **{"profile": "", **entry},
         networks=networks,
@@ -109,11 +110,19 @@ def _claim(path: Path, families: Mapping[str, Any], entry: dict[str, Any]) -> Cl
 
 
 def _effect(effect: Mapping[str, Any]) -> float | None:
-    """A number of ours; or of the published rows one network's figure, or the second network's minus the first's."""
-    if "ours" in effect:
-        return float(effect["ours"])
-    values = [published_value(network, effect["published"]) for network in effect["of"]]
-    if any(value is None for value in values):
+    """A number of ours, or what the published rows say."""
+    return float(effect["ours"]) if "ours" in effect else published_effect(effect["of"], effect["published"])
+
+
+def published_effect(networks: Sequence[str], quantity: str) -> float | None:
+    """The published figure of one network, or that of the second of two minus the first's; None where not known.
+
+    Example:
+        >>> published_effect(["resnet50", "arl_cnn50"], "melanoma.auc")
+        0.018
+    """
+    values = [value for one in networks if (value := published_value(one, quantity)) is not None]
+    if len(values) < len(networks):
         return None
     # Reason: printed figures have three decimals; their difference in binary would carry a sixteenth.
     return round(values[-1] - (values[0] if len(values) > 1 else 0.0), 6)
@@ -142,7 +151,7 @@ def decide(claims: tuple[Claim, ...], studies: Mapping[str, Study]) -> list[Verd
     return decided
 
 
-def _outcome(claim: Claim, studies: Mapping[str, Study]) -> outcomes.Outcome | str:
+def _outcome(claim: Claim, studies: Mapping[str, Study]) -> Outcome | str:
     """What the runs say of a claim's quantity, or why they say nothing."""
     study = studies.get(claim.profile)
     if study is None:
@@ -155,30 +164,25 @@ def _outcome(claim: Claim, studies: Mapping[str, Study]) -> outcomes.Outcome | s
         return f"{error}."
 
 
-def _adjusted(claims: tuple[Claim, ...], found: Mapping[str, outcomes.Outcome | str]) -> dict[str, float]:
+def _adjusted(claims: tuple[Claim, ...], found: Mapping[str, Outcome | str]) -> dict[str, float]:
     """p values after Holm, in each family; members without runs count, with p = 1, so that a family keeps its size."""
     families: dict[str, dict[str, float]] = {}
     for claim in claims:
         if claim.rule == "difference":
             outcome = found[claim.id]
-            p = 1.0 if isinstance(outcome, str) else _difference(outcome).p
+            p = 1.0 if isinstance(outcome, str) else outcome.estimate.p
             families.setdefault(claim.family or claim.id, {})[claim.id] = p
     adjusted = {name: holm(np.array(list(family.values()))) for name, family in families.items()}
     return {one: float(p) for name, family in families.items() for one, p in zip(family, adjusted[name], strict=True)}
 
 
-def _difference(outcome: outcomes.Outcome) -> Difference:
-    assert isinstance(outcome.estimate, Difference)
-    return outcome.estimate
-
-
-def _decided(claim: Claim, outcome: outcomes.Outcome, p_adjusted: float) -> Verdict:
+def _decided(claim: Claim, outcome: Outcome, p_adjusted: float) -> Verdict:
     """Apply a claim's rule to its interval."""
     found = outcome.estimate
-    if claim.rule == "level":
-        verdict, why = level_rule(claim, found)
-    else:
+    if isinstance(found, Difference):
         verdict, why = difference_rule(claim, found, p_adjusted)
+    else:
+        verdict, why = level_rule(claim, found)
     return Verdict(
         claim,
         verdict,
@@ -218,11 +222,11 @@ def difference_rule(claim: Claim, found: Difference, p_adjusted: float) -> tuple
     return CANNOT_TELL, f"the interval holds both 0 and {gain} {claim.effect:+.3f}"
 
 
-def _what(claim: Claim, outcome: outcomes.Outcome, p_adjusted: float) -> str:
+def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:
     """The first half of a reason: what was found, in numbers."""
     found = outcome.estimate
     names = [words.network(network) for network in claim.networks]
-    if claim.rule == "level":
+    if isinstance(found, Estimate):
         subject = f"{names[0]} has {words.QUANTITIES[claim.quantity]} {words.with_interval(found)}"
     elif len(names) == 1:
         subject = f"{names[0]} minus itself without its attention term is {words.signed(found)}"

@@ -34,7 +34,7 @@ COLOURS = {
 }
 TASK_COLOURS = {"melanoma": "#9467BD", "seborrheic_keratosis": "#2A9D8F"}
 INK = "#737373"  # text and lines: as far from white as from a dark page
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
     "axes.facecolor": "none",
@@ -59,6 +59,8 @@ STYLE = {
 @contextmanager
 def canvas(rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 3.4, **options: Any):
     """A new figure in the house's style, of a size in inches, and its axes, an array (rows, columns)."""
+    # Reason: it loads the backend; loaded by the first figure below, a notebook's would be switched off on leaving.
+    plt.draw_if_interactive()
     with mpl.rc_context(STYLE):
         yield plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
 
@@ -121,13 +123,13 @@ def roc(study: Study) -> Figure:
             axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
             for network in _present(study):
                 chosen = outcomes.shared_runs(study, [network], [task])
-                truth, scores = outcomes.scores_on_test(chosen, [task])
+                truth, scores = outcomes.scored(chosen, [task])
                 curves = []
                 for one in scores[network][:, 0]:
                     false_rate, true_rate, _ = sklearn_metrics.roc_curve(truth[0], one, drop_intermediate=False)
                     curves.append(np.interp(rates, false_rate, true_rate))
                 found = outcomes.figure(study, network, f"{task}.auc").estimate
-                _mean_and_range(axis, rates, curves, network, f"{words.network(network)}  {words.with_interval(found)}")
+                mean_and_range(axis, rates, curves, network, f"{words.network(network)}  {words.with_interval(found)}")
                 called = scores[network][0, 0] > 0.5
                 at_half = called[~truth[0]].mean(), called[truth[0]].mean()
                 axis.plot(*at_half, "o", ms=6, color=COLOURS[network], clip_on=False)
@@ -138,7 +140,8 @@ def roc(study: Study) -> Figure:
     return figure
 
 
-def _mean_and_range(axis: Axes, x: np.ndarray, curves: Sequence[np.ndarray], network: str, label: str) -> None:
+def mean_and_range(axis: Axes, x: np.ndarray, curves: Sequence[np.ndarray], network: str, label: str) -> None:
+    """Draw the mean of several seeds' curves in a network's colour, and the range that they span."""
     axis.plot(x, np.mean(curves, axis=0), color=COLOURS[network], label=label)
     if len(curves) > 1:
         span = np.min(curves, axis=0), np.max(curves, axis=0)
@@ -150,7 +153,7 @@ def training_curves(study: Study) -> Figure:
     panels = {"training_loss": "training loss (binary cross-entropy)"} | {
         f"validation_auc_{task}": f"validation AUC, {words.TASKS[task]}" for task in CLASSES
     }
-    with canvas(1, 3, width=9, height=3.2) as (figure, axes):
+    with canvas(1, 3, width=9.0, height=3.2) as (figure, axes):
         for axis, (column, title) in zip(axes[0], panels.items(), strict=True):
             for network in _present(study):
                 runs = [run.history.set_index("epoch")[column] for run in study.of(network) if column in run.history]
@@ -162,7 +165,7 @@ def training_curves(study: Study) -> Figure:
     return figure
 
 
-def _curves(axis: Axes, curves: Sequence[pd.Series], colour: str, label: str) -> None:
+def _curves(axis: Axes, curves: Sequence[pd.Series], colour: Any, label: str) -> None:
     """Thin lines for the runs, a thick one for their mean; dots where a run has one point only."""
     marker = "o" if all(len(curve) < 2 for curve in curves) else None
     if len(curves) > 1:
@@ -215,13 +218,13 @@ def precision_recall(study: Study) -> Figure:
         recalls = np.linspace(0, 1, 201)
         for axis, task in zip(axes[0], CLASSES, strict=True):
             for network in _present(study):
-                truth, scores = outcomes.scores_on_test(outcomes.shared_runs(study, [network], [task]), [task])
+                truth, scores = outcomes.scored(outcomes.shared_runs(study, [network], [task]), [task])
                 curves, areas = [], []
                 for one in scores[network][:, 0]:
                     precision, recall, _ = sklearn_metrics.precision_recall_curve(truth[0], one)
                     curves.append(np.interp(recalls, recall[::-1], precision[::-1]))
                     areas.append(sklearn_metrics.average_precision_score(truth[0], one))
-                _mean_and_range(axis, recalls, curves, network, f"{words.network(network)}  {np.mean(areas):.3f}")
+                mean_and_range(axis, recalls, curves, network, f"{words.network(network)}  {np.mean(areas):.3f}")
                 axis.axhline(truth[0].mean(), color=INK, lw=0.8, ls=":")
             axis.set(title=words.TASKS[task], xlabel="found (sensitivity)", xlim=(0, 1), ylim=(0, 1.02))
             axis.legend(loc="upper right", title="average precision", title_fontsize=9)
@@ -235,7 +238,7 @@ def detectable() -> Figure:
     Left: against the correlation of the two AUC estimates, for the 600 test lesions and for all 2,750 lesions, each
     scored once in cross-validation; level lines: the paper's differences. Right: that correlation from the scores'.
     """
-    with canvas(1, 2, width=9, height=3.9) as (figure, axes):
+    with canvas(1, 2, width=9.0, height=3.9) as (figure, axes):
         left, right = axes[0]
         correlations = np.linspace(0, 0.98, 50)
         for task, colour in TASK_COLOURS.items():

@@ -7,6 +7,7 @@ minus the same network without its attention term.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,11 +30,14 @@ from arlrepro.intervals import Estimate, mean_auc_interval, wilson_interval
 SHARES = ("accuracy", "sensitivity", "specificity")
 
 
+Found = TypeVar("Found", Estimate, Difference)
+
+
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Generic[Found]):
     """A figure of one network, or a difference, with what it was computed from."""
 
-    estimate: Estimate | Difference
+    estimate: Found
     seeds: tuple[int, ...]
     runs: tuple[str, ...]  # ids, by network and seed
     lesions: int
@@ -113,24 +117,25 @@ def _ids(chosen: dict[str, list[list[Run]]]) -> tuple[str, ...]:
     return tuple(run.id for seeds in chosen.values() for runs in seeds for run in runs)
 
 
-def _truth(chosen: dict[str, list[list[Run]]], classes: Sequence[str]) -> pd.DataFrame:
-    """The labels of the test lesions, which all runs must share."""
+def _truth(chosen: dict[str, list[list[Run]]], classes: Sequence[str], split: str) -> pd.DataFrame:
+    """The labels of a split's lesions, which all runs must share."""
     labels = [f"{one}_label" for one in classes]
     every = [run for seeds in chosen.values() for runs in seeds for run in runs]
-    truth = every[0].of("test")[labels]
-    if other := [run.id for run in every if not run.of("test")[labels].equals(truth)]:
-        raise RunError(f"{every[0].id} and {some(other)} have not the same test lesions; compare runs of one set")
+    truth = every[0].of(split)[labels]
+    if other := [run.id for run in every if not run.of(split)[labels].equals(truth)]:
+        raise RunError(f"{every[0].id} and {some(other)} have not the same {split} lesions; compare runs of one set")
     return truth.astype(bool)
 
 
-def scores_on_test(
-    chosen: dict[str, list[list[Run]]], classes: Sequence[str] = CLASSES
+def scored(
+    chosen: dict[str, list[list[Run]]], classes: Sequence[str] = CLASSES, split: str = "test"
 ) -> tuple[Bool[np.ndarray, "classes lesions"], dict[str, Float[np.ndarray, "seeds classes lesions"]]]:
-    """Truth and scores of the test lesions.
+    """Truth and scores of a split's lesions.
 
     Args:
         chosen: from `shared_runs`.
         classes: which, in this order.
+        split: validation or test.
 
     Returns:
         The truth, and by network the scores in each seed.
@@ -138,16 +143,16 @@ def scores_on_test(
     Raises:
         RunError: the runs were not scored on the same lesions.
     """
-    truth = _truth(chosen, classes).to_numpy().T
+    truth = _truth(chosen, classes, split).to_numpy().T
 
     def scores(runs: list[Run]) -> np.ndarray:
-        scored = [next(run for run in runs if run.predictions[one].notna().any()).of("test")[one] for one in classes]
-        return np.stack([one.to_numpy(dtype=np.float64) for one in scored])
+        found = [next(run for run in runs if run.predictions[one].notna().any()).of(split)[one] for one in classes]
+        return np.stack([one.to_numpy(dtype=np.float64) for one in found])
 
     return truth, {network: np.stack([scores(runs) for runs in seeds]) for network, seeds in chosen.items()}
 
 
-def figure(study: Study, network: str, quantity: str) -> Outcome:
+def figure(study: Study, network: str, quantity: str) -> Outcome[Estimate]:
     """A figure of one network, averaged over its seeds.
 
     Args:
@@ -163,9 +168,12 @@ def figure(study: Study, network: str, quantity: str) -> Outcome:
     """
     classes = classes_in(quantity)
     chosen = shared_runs(study, [network], classes)
-    truth, scores = scores_on_test(chosen, classes)
+    truth, scores = scored(chosen, classes)
     metric = quantity.rpartition(".")[2]
-    estimate = _share(metric, truth[0], scores[network][:, 0]) if metric in SHARES else _auc(truth, scores[network])
+    if metric in SHARES:
+        estimate = share(metric, truth[0], scores[network][:, 0] > 0.5)
+    else:
+        estimate = _auc(truth, scores[network])
     return Outcome(estimate, _seeds(chosen), _ids(chosen), truth.shape[1])
 
 
@@ -173,10 +181,14 @@ def _auc(truth: np.ndarray, scores: np.ndarray) -> Estimate:
     return seeds_and_lesions_auc(truth, scores) if len(scores) > 1 else mean_auc_interval(truth, scores[0])
 
 
-def _share(metric: str, truth: np.ndarray, scores: np.ndarray) -> Estimate:
-    """Lesions decided rightly at 0.5: all of them, the positives or the negatives."""
+def share(metric: str, truth: Bool[np.ndarray, " lesions"], called: Bool[np.ndarray, "seeds lesions"]) -> Estimate:
+    """Accuracy, sensitivity or specificity of decisions, averaged over seeds, with an interval over seeds and lesions.
+
+    Raises:
+        MetricError: no lesion to decide on.
+    """
     among = {"accuracy": np.ones_like(truth), "sensitivity": truth, "specificity": ~truth}[metric]
-    right = ((scores > 0.5) == truth)[:, among]
+    right = (called == truth)[:, among]
     if right.shape[1] == 0:
         raise MetricError(f"{metric} needs at least one lesion; got 0 of {truth.size} lesions")
     if len(right) == 1 or right.mean() in (0.0, 1.0):  # alike in every seed: no variance to estimate
@@ -185,7 +197,7 @@ def _share(metric: str, truth: np.ndarray, scores: np.ndarray) -> Estimate:
     return Estimate(mean.value, max(mean.low, 0.0), min(mean.high, 1.0))
 
 
-def difference(study: Study, networks: Sequence[str], quantity: str, removed: str = "all") -> Outcome:
+def difference(study: Study, networks: Sequence[str], quantity: str, removed: str = "all") -> Outcome[Difference]:
     """The second network minus the first, on the same lesions and by seeds that both have.
 
     Args:
@@ -207,7 +219,7 @@ def difference(study: Study, networks: Sequence[str], quantity: str, removed: st
         values = _focus(chosen, quantity.removeprefix("focus."))
         found = _mean(values[networks[1]] - values[networks[0]])
         return Outcome(found, _seeds(chosen), _ids(chosen), values[networks[0]].shape[1])
-    truth, scores = scores_on_test(chosen, classes)
+    truth, scores = scored(chosen, classes)
     if quantity.startswith("removal."):
         before, after = _removed(chosen[networks[0]], classes, removed), scores[networks[0]]
     else:

@@ -35,7 +35,7 @@ NUMBER_AT = ((False, False), (True, True), (True, False))
 Plane = Float[np.ndarray, "height width"]
 
 
-def enlarge(values: Plane, side: int) -> Plane:
+def enlarge(values: Plane, side: int) -> Float[np.ndarray, "{side} {side}"]:
     """A map at the side of an image, bilinearly, as `attention.focus` does it.
 
     Example:

@@ -7,7 +7,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -200,7 +200,7 @@ def departures() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["module", "departure", "reason"])
 
 
-def departures_in(source: str) -> list[Mapping[str, str]]:
+def departures_in(source: str) -> list[dict[str, str]]:
     """The departures that a module's comments and docstrings name.
 
     Example:
@@ -221,7 +221,8 @@ def departures_in(source: str) -> list[Mapping[str, str]]:
 
 def _paragraphs(source: str) -> Iterator[str]:
     """Comments that fill neighbouring lines together, paragraphs of docstrings, in the order of their lines."""
-    lines, blocks, last = source.splitlines(), [], -1
+    blocks: list[tuple[int, str]] = []
+    lines, last = source.splitlines(), -1
     for line, text in _comments(source):
         alone = lines[line - 1].lstrip().startswith("#")
         if alone and line == last + 1:

@@ -10,11 +10,12 @@ import pandas as pd
 
 from arlrepro import outcomes, words
 from arlrepro.archive import RESULTS, Run, Study
-from arlrepro.claims import Verdict, parameters
+from arlrepro.claims import Verdict, parameters, published_effect
 from arlrepro.comparisons import holm
 from arlrepro.config import CLASSES, classes_of
 from arlrepro.errors import MetricError, RunError
 from arlrepro.intervals import Estimate
+from arlrepro.outcomes import Found, Outcome
 from arlrepro.paper import LESIONS, POSITIVES, published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
@@ -97,7 +98,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
     return table
 
 
-def _known(outcome: Callable[..., outcomes.Outcome], *given: object) -> outcomes.Outcome | None:
+def _known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Found] | None:
     """An outcome, or None where the runs have it not: an empty cell."""
     with suppress(RunError, MetricError):
         return outcome(*given)
@@ -173,13 +174,12 @@ def differences(study: Study) -> pd.DataFrame:
         for (quantity, ours), p_holm in zip(known.items(), adjusted, strict=True):
             if ours is None:
                 continue
-            published = [published_value(network, quantity) for network in (base, other)]
-            gain = "" if None in published else f"{published[1] - published[0]:+.3f}"
+            gain = published_effect((base, other), quantity)
             rows.append(
                 {
                     "comparison": f"{words.network(other)} minus {words.network(base)}",
                     "figure": words.QUANTITIES[quantity],
-                    PAPER: gain,
+                    PAPER: "" if gain is None else f"{gain:+.3f}",
                     OURS: words.signed(ours.estimate),
                     "p": words.p_value(ours.estimate.p),
                     "p (Holm)": words.p_value(float(p_holm)),

@@ -1,0 +1,184 @@
+"""Beyond the paper: calibration, thresholds chosen on validation, decisions and agreement, as tables and figures."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from arlrepro import decisions, outcomes, words
+from arlrepro.archive import Study
+from arlrepro.config import CLASSES
+from arlrepro.errors import MetricError, RunError
+from arlrepro.figures import COLOURS, INK, canvas, mean_and_range
+from arlrepro.intervals import aucs_and_influences
+from arlrepro.power import detectable_difference
+
+#: Rules for a threshold: found on validation, used on test.
+SENSITIVITIES = (0.8, 0.9, 0.95)
+
+
+def _scored(study: Study) -> Iterator[tuple[str, str, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]]:
+    """By network and task: truth and scores (seeds, lesions) of validation, and of test."""
+    for network in study.profile.networks:
+        for task in CLASSES:
+            if outcomes.runs_by_seed(study, network, [task]):
+                chosen = outcomes.shared_runs(study, [network], [task])
+                pairs = (outcomes.scored(chosen, [task], split) for split in ("validation", "test"))
+                validation, test = ((truth[0], scores[network][:, 0]) for truth, scores in pairs)
+                yield network, task, validation, test
+
+
+def _over_seeds(values: list[float], decimals: int = 3) -> str:
+    """A mean, with the range over seeds where there are several."""
+    mean = f"{np.mean(values):.{decimals}f}"
+    if min(values) == max(values):
+        return mean
+    return f"{mean} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
+
+
+def calibration(study: Study) -> pd.DataFrame:
+    """Are scores probabilities? Expected calibration error on test, before and after temperature scaling.
+
+    Returns:
+        A row a network and task: means and ranges over seeds; the temperature is fitted on validation.
+    """
+    rows = []
+    for network, task, (known, on_validation), (truth, on_test) in _scored(study):
+        temperatures = [decisions.fit_temperature(known, one) for one in on_validation]
+        scaled = [decisions.with_temperature(one, t) for one, t in zip(on_test, temperatures, strict=True)]
+        rows.append(
+            {
+                "network": words.network(network),
+                "task": words.TASKS[task],
+                "share diseased": words.number(truth.mean()),
+                "mean score": _over_seeds(on_test.mean(axis=1).tolist()),
+                "calibration error": _over_seeds([decisions.calibration_error(truth, one) for one in on_test]),
+                "temperature": _over_seeds(temperatures, 2),
+                "calibration error, scaled": _over_seeds([decisions.calibration_error(truth, one) for one in scaled]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def operating_points(study: Study) -> pd.DataFrame:
+    """What does a threshold chosen on validation give on test?
+
+    Returns:
+        A row a network, task and rule: thresholds, sensitivity and specificity averaged over seeds, with 95 %
+        intervals.
+    """
+    rows = []
+    for network, task, (known, on_validation), (truth, on_test) in _scored(study):
+        rules = {"one half": [0.5] * len(on_test)} | {
+            f"finds {wanted:.0%} of validation": [decisions.threshold_for(known, one, wanted) for one in on_validation]
+            for wanted in SENSITIVITIES
+        }
+        for rule, thresholds in rules.items():
+            called = on_test > np.array(thresholds)[:, None]
+            rows.append(
+                {
+                    "network": words.network(network),
+                    "task": words.TASKS[task],
+                    "threshold": rule,
+                    "its value": _over_seeds(thresholds),
+                    "SEN [95 % CI]": words.with_interval(outcomes.share("sensitivity", truth, called)),
+                    "SPE [95 % CI]": words.with_interval(outcomes.share("specificity", truth, called)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def agreement(study: Study) -> pd.DataFrame:
+    """How alike do two runs score? And so: which difference could this test set have shown?
+
+    Returns:
+        A row a task and kind of pair (two seeds of one network; two networks with one seed), means over the pairs:
+        the rank correlation of the scores, the correlation of the two AUC estimates (DeLong), and the smallest gain
+        over the first's AUC that is found at 80 % power with that correlation.
+    """
+    rows = []
+    for task in CLASSES:
+        for networks in [(one, one) for one in study.profile.networks] + outcomes.partners(study):
+            try:
+                chosen = outcomes.shared_runs(study, list(dict.fromkeys(networks)), [task])
+            except RunError:
+                continue
+            truth, scores = outcomes.scored(chosen, [task])
+            first, second = (scores[one][:, 0] for one in networks)
+            seeds = range(len(first))
+            pairs = list(combinations(seeds, 2)) if networks[0] == networks[1] else [(one, one) for one in seeds]
+            if pairs:
+                alike = _alike(truth[0], first, second, pairs)
+                rows.append({"task": words.TASKS[task], "pair": _pair(networks), **alike})
+    return pd.DataFrame(rows)
+
+
+def _pair(networks: tuple[str, str]) -> str:
+    first, second = (words.network(one) for one in networks)
+    return f"two seeds of {first}" if first == second else f"{first} and {second}"
+
+
+def _alike(truth: np.ndarray, first: np.ndarray, second: np.ndarray, pairs: list[tuple[int, int]]) -> dict[str, object]:
+    areas, u = aucs_and_influences(truth, first)
+    _, v = aucs_and_influences(truth, second)
+    ranks = np.mean([stats.spearmanr(first[a], second[b]).statistic for a, b in pairs])
+    shared = np.mean([u[a] @ v[b] / np.sqrt((u[a] @ u[a]) * (v[b] @ v[b])) for a, b in pairs])
+    try:
+        positives = int(truth.sum())
+        smallest = words.number(detectable_difference(areas.mean(), positives, len(truth) - positives, float(shared)))
+    except MetricError:
+        smallest = "none"
+    return {
+        "pairs": len(pairs),
+        "correlation of scores": words.number(float(ranks), 2),
+        "correlation of AUC estimates": words.number(float(shared), 2),
+        "smallest gain found at 80 % power": smallest,
+    }
+
+
+def reliability(study: Study) -> Figure:
+    """Does a score of 0.3 mean three of ten? Mean score and share diseased by tenths of the lesions; dashed: scaled.
+
+    All seeds' scores of the test lesions together; temperatures are fitted on validation, a seed at a time.
+    """
+    with canvas(1, len(CLASSES), width=7.2, height=3.7, sharey=True) as (figure, axes):
+        for axis, task in zip(axes[0], CLASSES, strict=True):
+            axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
+            axis.set(title=words.TASKS[task], xlabel="mean score", xlim=(0, 1), ylim=(0, 1))
+            axis.set_aspect("equal")
+        for network, task, (known, on_validation), (truth, on_test) in _scored(study):
+            axis = axes[0, CLASSES.index(task)]
+            temperatures = [decisions.fit_temperature(known, one) for one in on_validation]
+            scaled = [decisions.with_temperature(one, t) for one, t in zip(on_test, temperatures, strict=True)]
+            every = np.tile(truth, len(on_test))
+            plain = decisions.reliability(every, np.concatenate(on_test))
+            axis.plot(*plain, "o-", ms=4, color=COLOURS[network], label=words.network(network))
+            axis.plot(*decisions.reliability(every, np.concatenate(scaled)), "--", lw=1.2, color=COLOURS[network])
+        axes[0, 0].set_ylabel("share diseased")
+        axes[0, 0].legend(loc="upper left", title="dashed: temperature-scaled", title_fontsize=9)
+    return figure
+
+
+def decision_curve(study: Study) -> Figure:
+    """Is a decision by the network worth it? Net benefit against treating all and none; temperature-scaled scores."""
+    thresholds = np.linspace(0.01, 0.6, 60)
+    with canvas(1, len(CLASSES), width=7.6, height=3.4) as (figure, axes):
+        for network, task, (known, on_validation), (truth, on_test) in _scored(study):
+            axis = axes[0, CLASSES.index(task)]
+            curves = []
+            for fitted, one in zip(on_validation, on_test, strict=True):
+                scaled = decisions.with_temperature(one, decisions.fit_temperature(known, fitted))
+                curves.append(decisions.net_benefit(truth, scaled, thresholds))
+            mean_and_range(axis, thresholds, curves, network, words.network(network))
+            share = truth.mean()
+            axis.plot(thresholds, share - (1 - share) * thresholds / (1 - thresholds), color=INK, lw=1, ls="--")
+            axis.set_ylim(-0.25 * share, 1.1 * share)
+        for axis, task in zip(axes[0], CLASSES, strict=True):
+            axis.axhline(0, color=INK, lw=1)
+            axis.set(title=words.TASKS[task], xlabel="treated from this probability on")
+        axes[0, 0].set_ylabel("net benefit a lesion")
+        axes[0, 0].legend(title="dashed: treat all; level: none", title_fontsize=9)
+    return figure

@@ -1,0 +1,98 @@
+"""Calibration, operating points and agreement of made studies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made import made_run, made_study, scores, separate_tasks, truth
+from matplotlib import pyplot as plt
+
+from arlrepro import beyond
+from arlrepro.archive import Study
+from arlrepro.config import ISIC2017_256
+
+GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
+STUDY = made_study(GAINS, seeds=(0, 1))
+EMPTY = Study(ISIC2017_256, ())
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_calibration_has_a_row_a_network_and_task():
+    table = beyond.calibration(STUDY)
+    assert table["network"].tolist() == ["ResNet-14", "ResNet-14", "ARL-CNN14", "ARL-CNN14"]
+    assert table.loc[0, "share diseased"] == "0.200"  # 12 of 60
+    assert " to " in table.loc[0, "temperature"]
+
+
+def test_scores_that_are_the_truth_are_calibrated():
+    experiment = ISIC2017_256.experiments()[0]
+    study = Study(ISIC2017_256, (made_run(experiment, 0, truth().astype(float)),))
+    assert beyond.calibration(study)["calibration error"].tolist() == ["0.000", "0.000"]
+
+
+def test_operating_points_find_on_test_what_they_find_on_equal_validation():
+    table = beyond.operating_points(STUDY).set_index(["network", "task", "threshold"])
+    row = table.loc[("ARL-CNN14", "melanoma", "finds 80% of validation")]
+    assert row["SEN [95 % CI]"].startswith("0.833 [")  # 10 of 12, the first share that reaches 80 %
+    assert table.loc[("ARL-CNN14", "melanoma", "one half"), "its value"] == "0.500"
+
+
+def test_thresholds_come_from_validation_alone():
+    run = STUDY.runs[0]
+    on_test = run.predictions["split"] == "test"
+    moved = run.predictions.assign(melanoma=np.where(on_test, 0.0, run.predictions["melanoma"]))
+    before, after = (
+        beyond.operating_points(Study(ISIC2017_256, (one,))).set_index(["task", "threshold"])
+        for one in (run, replace(run, predictions=moved))
+    )
+    assert before["its value"].equals(after["its value"])
+    assert after.loc[("melanoma", "finds 80% of validation"), "SEN [95 % CI]"].startswith("0.000 [")
+
+
+def test_a_network_agrees_wholly_with_itself():
+    arl = made_study({"arl_cnn14": 0.1}, seeds=(0,)).runs[0]
+    copies = tuple(
+        made_run(experiment, 0, scores(0.1, 0)) if experiment.network.name == "resnet14" else arl
+        for experiment in ISIC2017_256.experiments()
+    )
+    table = beyond.agreement(Study(ISIC2017_256, copies))
+    assert table["pair"].tolist() == ["ResNet-14 and ARL-CNN14"] * 2
+    assert table["correlation of scores"].tolist() == ["1.00", "1.00"]
+    assert table["correlation of AUC estimates"].tolist() == ["1.00", "1.00"]
+
+
+def test_agreement_compares_seeds_and_networks():
+    table = beyond.agreement(STUDY)
+    assert table["pair"].tolist()[:3] == [
+        *("two seeds of ResNet-14", "two seeds of ARL-CNN14", "ResNet-14 and ARL-CNN14")
+    ]
+    assert table["pairs"].tolist()[:3] == [1, 1, 2]
+
+
+def test_a_single_seed_has_no_other_to_agree_with():
+    table = beyond.agreement(made_study(GAINS, seeds=(0,)))
+    assert table["pair"].unique().tolist() == ["ResNet-14 and ARL-CNN14"]
+
+
+@pytest.mark.parametrize("table", [beyond.calibration, beyond.operating_points, beyond.agreement])
+def test_tables_of_a_study_without_runs_are_empty(table):
+    assert len(table(EMPTY)) == 0
+
+
+@pytest.mark.parametrize("draw", [beyond.reliability, beyond.decision_curve])
+def test_figures_have_a_panel_a_task_and_a_curve_a_network(draw):
+    panels = draw(STUDY).axes
+    assert [panel.get_title() for panel in panels] == ["melanoma", "seborrheic keratosis"]
+    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["ResNet-14", "ARL-CNN14"]
+
+
+def test_networks_of_one_task_stand_in_its_panel_alone():
+    study = made_study(GAINS, seeds=(0,), profile=separate_tasks())
+    melanoma = replace(study, runs=tuple(run for run in study.runs if run.experiment.task == "melanoma"))
+    left, right = beyond.reliability(melanoma).axes
+    assert (len(left.lines), len(right.lines)) == (5, 1)

@@ -1,0 +1,105 @@
+"""Pictures of lesions: maps lie where the archive says, shares are those of the measure."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from made import made_study
+from matplotlib import pyplot as plt
+
+from arlrepro import pictures
+from arlrepro.attention import share_inside
+from arlrepro.errors import RunError
+from arlrepro.synthetic import draw_lesion
+
+GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
+STUDY = made_study(GAINS, seeds=(0,))
+SIDE = 64
+DRAWN = {f"{kind}-1": draw_lesion(kind, 1, SIDE) for kind in ("melanoma", "nevus")}
+LESIONS = {image_id: (lesion.image, lesion.lesion_mask) for image_id, lesion in DRAWN.items()}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_a_map_is_enlarged_as_where_it_was_measured():
+    values = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    reference = F.interpolate(torch.from_numpy(values)[None, None], size=(64, 64), mode="bilinear", align_corners=False)
+    assert pictures.enlarge(values.astype(np.float64), 64) == pytest.approx(reference[0, 0].numpy(), abs=1e-5)
+
+
+def test_class_activation_is_the_mean_of_the_outputs_and_starts_at_zero():
+    maps = STUDY.runs[0].measures["maps"]
+    shifted = maps.assign(value=maps["value"] + np.where(maps["map"] == "melanoma", 2.0, 0.0))
+    found = pictures.class_activation(shifted, "nevus-1")
+    assert found.tolist() == [[float(row + column) for column in range(4)] for row in range(4)]
+
+
+def test_a_map_that_was_not_archived_is_named():
+    with pytest.raises(RunError) as error:
+        pictures.map_of(STUDY.runs[0].measures["maps"], "nevus-9", "melanoma")
+    assert str(error.value) == "no map melanoma of nevus-9 in maps.csv"
+
+
+def test_attention_maps_have_a_row_a_lesion_and_a_column_a_network():
+    figure = pictures.attention_maps(LESIONS, STUDY)
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["image, outline", "ResNet-14", "ARL-CNN14"]
+    assert len(figure.axes) == 6
+    assert figure.axes[3].get_ylabel() == "nevus"
+
+
+def test_the_share_under_a_map_is_that_of_the_measure():
+    figure = pictures.attention_maps(LESIONS, STUDY)
+    values = torch.tensor([[[float(row + column) for column in range(4)] for row in range(4)]])
+    share = share_inside(values, torch.from_numpy(LESIONS["melanoma-1"][1][None])).item()
+    assert figure.axes[1].get_xlabel() == f"{share:.0%} inside"
+
+
+def test_masks_have_a_column_a_block_around_one():
+    figure = pictures.masks(LESIONS, STUDY)
+    assert [axis.get_title() for axis in figure.axes[1:5]] == [f"stage {stage}, block 1" for stage in (1, 2, 3, 4)]
+    assert figure.axes[1].images[1].get_clim() == (0, 2)
+
+
+def test_masks_without_an_arl_run_are_refused():
+    with pytest.raises(RunError) as error:
+        pictures.masks(LESIONS, made_study({"resnet14": 0.1}, seeds=(0,)))
+    assert str(error.value) == "no run with ARL blocks and seed 0 in the archive of isic2017-256"
+
+
+def test_boxes_lie_where_the_patches_were_cut():
+    boxes = np.array([[0.5, 0.5, 0.5], [0.25, 0.25, 0.5], [0.5, 0.5, 1.0]])
+    cut = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    figure = pictures.patches(DRAWN["nevus-1"].image, boxes, cut)
+    whole = next(axis for axis in figure.axes if axis.patches)
+    assert [(*box.get_xy(), box.get_width()) for box in whole.patches] == [
+        *((15.5, 15.5, 32.0), (-0.5, -0.5, 32.0), (-0.5, -0.5, 64.0))
+    ]
+    titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
+    assert titles == ["1: 50%", "2: 50%", "3: 100%"]
+
+
+def test_every_sign_that_is_there_is_named_once():
+    figure = pictures.signs(DRAWN)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    there = {sign for lesion in DRAWN.values() for sign in lesion.structures}
+    assert len(named) == len(there)
+    assert "blue-white veil" in named or "blue_white_veil" not in there
+
+
+def test_a_picture_comes_out_alike():
+    stored = [io.BytesIO(), io.BytesIO()]
+    for one in stored:
+        pictures.attention_maps(LESIONS, STUDY).savefig(one, metadata={"Software": None})
+    assert stored[0].getvalue() == stored[1].getvalue()
+
+
+def test_a_mask_that_fills_the_image_has_no_outline_to_draw():
+    image = DRAWN["nevus-1"].image
+    full = {"nevus-1": (image, np.ones((SIDE, SIDE), dtype=bool))}
+    assert pictures.attention_maps(full, STUDY).axes[1].get_xlabel() == "100% inside"
