@@ -34,6 +34,42 @@ Settings = Annotated[
 ]
 
 
+@data_app.command("download")
+def download(
+    root: Annotated[Path, typer.Argument(help="Folder for the official files.")],
+    base_url: Annotated[str | None, typer.Option(help="Another server with the same files.")] = None,
+    masks: Annotated[bool, typer.Option(help="Fetch the lesion masks too.")] = False,
+) -> None:
+    """Fetch the official ISIC-2017 files (about 12 GB) and verify them; a broken transfer goes on where it stopped."""
+    from arlrepro import download as fetching
+
+    files = fetching.download(root, base_url=base_url or fetching.BASE_URL, masks=masks)
+    typer.echo(f"{len(files)} files, whole and verified, in {root}")
+
+
+@data_app.command("extra")
+def extra(
+    root: Annotated[
+        Path, typer.Argument(help="Folder to make: images and extra.csv, which names each with its source.")
+    ],
+    data: Data = "",
+    ham10000: Annotated[Path | None, typer.Option(help="Choose from HAM10000 here, not from the ISIC Archive.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Repeat the choice of an earlier extra.csv.")] = None,
+) -> None:
+    """Gather extra training images by the paper's counts and a fixed rule, away from the challenge's own lesions."""
+    from arlrepro import extra as gathering
+    from arlrepro import isic, runs
+
+    challenge = runs.open_data(config.PAPER.experiment.data, data)
+    if ham10000 is None:
+        choice = gathering.from_archive(root, challenge, manifest=manifest)
+    elif manifest is None:
+        choice = gathering.from_ham10000(root, challenge, isic.read_ham10000(ham10000))
+    else:
+        raise ConfigError("--manifest repeats a choice from the ISIC Archive; give it without --ham10000")
+    typer.echo(choice.counts.to_string())
+
+
 @data_app.command("synth")
 def synth(
     root: Annotated[Path, typer.Argument(help="Folder to make, in the official layout.")],
@@ -168,7 +204,7 @@ def score(
     from arlrepro import score as scoring
 
     report = scoring.score(predictions, truth, against)
-    typer.echo(report.to_json() if as_json else report.text())
+    typer.echo(scoring.to_json(report) if as_json else scoring.to_text(report))
 
 
 @app.command("predict")

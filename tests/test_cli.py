@@ -1,0 +1,100 @@
+"""The commands: what works ends with 0, what is wrong with the input with one line and 2, faults in it with 1."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from test_archive import made_run
+
+from arlrepro.archive import write_run
+from arlrepro.config import NETWORKS
+
+
+def arlrepro(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "arlrepro.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["train", "--network", "vgg"], f"arlrepro: unknown network 'vgg'; known: {', '.join(NETWORKS)}"),
+        (["train", "--network", "resnet14", "--profile", "big"], "arlrepro: unknown profile 'big'; known: smoke, demo"),
+        (
+            ["train", "--network", "resnet14", "--set", "train.epoch=5"],
+            "arlrepro: unknown field of train 'epoch'; known",
+        ),
+        (["train", "--network", "resnet14", "--set", "train.epochs=0"], "arlrepro: train.epochs is 0; it must be 1 or"),
+        (
+            ["train", "--network", "resnet14", "--set", "train.epochs=x"],
+            "arlrepro: config.train.epochs is 'x'; it must",
+        ),
+        (["train", "--network", "resnet14", "--profile", "paper", "--data", "none"], "arlrepro: none: no such folder."),
+        (
+            ["archive", "runs/none"],
+            "arlrepro: runs/none: no such run; `arlrepro reproduce` makes the runs of a profile",
+        ),
+        (["data", "check", "/none"], "arlrepro: /none: no such folder."),
+        (["score", "none.csv", "--truth", "none.csv"], "arlrepro: ./none.csv: cannot be read"),
+        (["book", "--publish", "--data", "x"], "arlrepro: --publish takes no --data: committed pages come from"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_start_ends_with_one_line_and_status_2(arguments, line):
+    answer = arlrepro(*arguments)
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[-1].startswith(line)
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_help_names_every_command():
+    answer = arlrepro("--help")
+    assert answer.returncode == 0
+    for command in ("train", "reproduce", "results", "archive", "measure", "score", "predict", "book", "data"):
+        assert command in answer.stdout
+
+
+def test_a_drawn_data_set_has_no_faults_and_json_is_all_that_is_printed(tmp_path):
+    root = tmp_path / "drawn"
+    synth = arlrepro("data", "synth", root, "--side", 32, "--training", 9, "--validation", 6, "--test", 6)
+    assert (synth.returncode, synth.stdout) == (0, f"21 images of 32 px in {root}\n")
+    check = arlrepro("data", "check", root, "--json")
+    assert check.returncode == 0
+    assert json.loads(check.stdout)["counts"]["training"]["images"] == 9
+
+
+def test_faults_in_a_data_set_end_with_status_1(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "A.jpg").write_bytes(b"no picture")
+    pd.DataFrame({"image_id": ["A"], "melanoma": [0], "seborrheic_keratosis": [1]}).to_csv(
+        tmp_path / "labels.csv", index=False
+    )
+    answer = arlrepro("data", "check", tmp_path)
+    assert answer.returncode == 1
+    assert "1 files do not decode" in answer.stdout
+
+
+def test_scores_of_a_run_are_what_its_metrics_say(tmp_path):
+    run = made_run()
+    test = run.of("test").reset_index()
+    test[["image_id", "melanoma", "seborrheic_keratosis"]].to_csv(tmp_path / "predictions.csv", index=False)
+    truth = test[["image_id", "melanoma_label", "seborrheic_keratosis_label"]]
+    truth.columns = ["image_id", "melanoma", "seborrheic_keratosis"]
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    answer = arlrepro("score", tmp_path / "predictions.csv", "--truth", tmp_path / "truth.csv")
+    assert answer.returncode == 0
+    assert f"{run.metrics['test']['melanoma']['auc']:.3f}" in answer.stdout
+
+
+def test_archiving_a_live_run_copies_its_text_files(tmp_path, monkeypatch):
+    run = made_run()
+    live = tmp_path / "runs" / "smoke" / run.id
+    live.mkdir(parents=True)
+    write_run(run, live)
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    answer = arlrepro("archive", live)
+    assert (answer.returncode, answer.stdout) == (0, f"{tmp_path}/results/smoke/{run.id}\n")
+    assert (tmp_path / "results" / "smoke" / run.id / "metrics.json").is_file()
