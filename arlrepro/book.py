@@ -186,7 +186,7 @@ def build(book: Path) -> Path:
         RunError: Jupyter Book failed; it has said why.
     """
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [jupyter_book, "build", book, "--path-output", root()]
+    command = [str(jupyter_book), "build", str(book), "--path-output", str(root())]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode != 0:  # warnings and errors go to stderr
         raise RunError(f"{book.relative_to(root())}: jupyter-book could not build the site, see its message above.")
     return root() / BUILD / "html" / "index.html"
