@@ -62,6 +62,14 @@ class Verdict:
         """The published difference or level, or ours where the claim says so."""
         return self.claim.effect
 
+    @property
+    def shown(self) -> str:
+        """The verdict in words; where planned seeds are lacking, with how many of them it rests on."""
+        planned = PROFILES[self.claim.profile].seeds if self.claim.profile else ()
+        if not self.seeds or self.seeds == planned:
+            return self.verdict
+        return f"{self.verdict} ({len(self.seeds)} of {len(planned)} seeds)"
+
 
 def read_claims(path: Path = CLAIMS_YAML) -> tuple[Claim, ...]:
     """Read and check the claims.
@@ -209,17 +217,19 @@ def difference_rule(claim: Claim, found: Difference, p_adjusted: float) -> tuple
 
     Not replicated where the interval lies below the claim's effect and does not lie above 0; else one cannot tell.
     """
+    gain = "the published gain" if claim.effect_is_published else "the least that we would call an effect,"
+    gain = "" if claim.effect is None else f"{gain} {claim.effect:+.3f}"
     if found.low > 0:
-        if p_adjusted < LEVEL_OF_P:
-            return REPLICATED, "the interval lies above 0"
-        return CANNOT_TELL, f"the interval lies above 0, but the adjusted p value is not below {LEVEL_OF_P}"
+        if p_adjusted >= LEVEL_OF_P:
+            return CANNOT_TELL, f"the interval lies above 0, but the adjusted p value is not below {LEVEL_OF_P}"
+        less = f", and below {gain}" if claim.effect is not None and found.high < claim.effect else ""
+        return REPLICATED, f"the interval lies above 0{less}"
     if claim.effect is None:
         return CANNOT_TELL, "the interval does not lie above 0, and the published gain is not known to us"
-    gain = "the published gain" if claim.effect_is_published else "the least that we would call an effect,"
     if found.high < claim.effect:
         below = "lies below 0" if found.high < 0 else "does not lie above 0"
-        return NOT_REPLICATED, f"the interval {below} and excludes {gain} {claim.effect:+.3f}"
-    return CANNOT_TELL, f"the interval holds both 0 and {gain} {claim.effect:+.3f}"
+        return NOT_REPLICATED, f"the interval {below} and excludes {gain}"
+    return CANNOT_TELL, f"the interval holds both 0 and {gain}"
 
 
 def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:

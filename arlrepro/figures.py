@@ -108,7 +108,7 @@ def _forest_line(axis: Axes, place: float, one: Verdict) -> None:
     if one.runs:
         axis.plot(one.interval, (place, place), color=colour, lw=2.2, solid_capstyle="butt")
         axis.plot(one.estimate, place, "o", ms=7, color=colour)
-    said = one.verdict if one.runs else "no runs yet"
+    said = one.shown if one.runs else "no runs yet"
     axis.text(1.02, place, said, transform=axis.get_yaxis_transform(), va="center")
 
 

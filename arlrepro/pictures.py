@@ -30,6 +30,7 @@ SIGN_COLOURS = (
     *("#44AA99", "#999933", "#882255", "#DDDDDD", "#EE7733"),
 )
 SIGN_WORDS = {"blue_white_veil": "blue-white veil", "milia_like_cysts": "milia-like cysts"}
+MOST_OCTAVES = 3  # masks are drawn from an eighth to eight times a flat one's weight
 #: Corners for the numbers of patches, in turn: (right, below).
 NUMBER_AT = ((False, False), (True, True), (True, False))
 Plane = Float[np.ndarray, "height width"]
@@ -104,6 +105,7 @@ def activation_grid(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], maps: 
         for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
             _show(line[0], image, mask)
             line[0].set_ylabel(_kind(image_id))
+            line[0].set_xlabel(f"{mask.mean():.0%} of the image")
             for axis, table in zip(line[1:], maps.values(), strict=True):
                 activation = enlarge(class_activation(table, image_id), len(image))
                 _show(axis, _grey(image))
@@ -116,7 +118,7 @@ def activation_grid(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], maps: 
 
 
 def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Figure:
-    """Where an ARL network's attention lies, block by block: its masks' mean over channels, 1 where a mask is flat.
+    """Where an ARL network's attention lies, block by block: its masks' mean over channels, over that of a flat mask.
 
     Args:
         lesions: by id, image and lesion mask; the ids of archived maps.
@@ -128,20 +130,21 @@ def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, se
         raise RunError(f"no run with ARL blocks and seed {seed} in the archive of {study.profile.name}")
     blocks = list(run.attention["block"])
     table = run.measures["maps"]
-    reach = max(0.5, (table.loc[table["map"].isin(blocks), "value"] - 1).abs().max())
     rows, columns = len(lesions), 1 + len(blocks)
     with canvas(rows, columns, width=1.75 * columns + 0.7, height=1.75 * rows + 0.3) as (figure, axes):
         for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
             _show(line[0], image, mask)
             line[0].set_ylabel(_kind(image_id))
             for axis, block in zip(line[1:], blocks, strict=True):
-                values = enlarge(map_of(table, image_id, block), len(image))
+                octaves = np.log2(np.clip(map_of(table, image_id, block), 2.0**-MOST_OCTAVES, 2.0**MOST_OCTAVES))
                 _show(axis, _grey(image))
-                drawn = axis.imshow(values, cmap="PuOr_r", vmin=1 - reach, vmax=1 + reach, alpha=0.75)
+                values = enlarge(octaves, len(image))
+                drawn = axis.imshow(values, cmap="PuOr_r", vmin=-MOST_OCTAVES, vmax=MOST_OCTAVES, alpha=0.75)
                 _outline(axis, mask)
         for axis, block in zip(axes[0, 1:], blocks, strict=True):
             axis.set_title(words.block(block), fontsize=9)
-        figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight over that of a flat mask")
+        bar = figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight over that of a flat mask")
+        bar.set_ticks([-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
     return figure
 
 

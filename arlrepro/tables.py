@@ -146,7 +146,7 @@ def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
         rows.append(
             {
                 "claim": one.claim.claim + (" (exploratory)" if one.claim.exploratory else ""),
-                "verdict": one.verdict,
+                "verdict": one.shown,
                 "expected": "" if one.effect is None else as_text.format(one.effect),
                 OURS: "" if isnan(one.estimate) else known.get(one.claim.rule, words.signed(found)),
                 "p (Holm)": words.p_value(one.p_adjusted),

@@ -160,6 +160,19 @@ def test_a_single_seed_has_an_interval_over_lesions_and_says_so():
     assert "(seed 0 of the 5 planned, 60 lesions, the interval over lesions alone, p " in reason
 
 
+def test_a_verdict_that_lacks_planned_seeds_says_so():
+    lacking = verdicts(made_study({"resnet14": 0.1, "arl_cnn14": 0.4}, seeds=(0,)))["mean-auc-14"]
+    assert lacking.shown == "replicated (1 of 5 seeds)"
+    assert verdicts_of(resnet14=0.05, arl_cnn14=0.4)["mean-auc-14"].shown == "replicated"
+
+
+def test_an_effect_above_zero_but_below_the_least_worth_the_name_is_called_so():
+    assert difference_rule(claim("term-matters"), found(0.001, 0.003), 0.01) == (
+        REPLICATED,
+        "the interval lies above 0, and below the least that we would call an effect, +0.005",
+    )
+
+
 def test_p_values_of_a_family_are_adjusted_together_and_keep_its_size():
     profile = separate_tasks()
     study = made_study({"resnet14": 0.10, "arl_cnn14": 0.13}, seeds=(0, 1, 2), profile=profile)

@@ -63,7 +63,10 @@ def test_the_share_under_a_map_is_that_of_the_measure():
 def test_masks_have_a_column_a_block_around_one():
     figure = pictures.masks(LESIONS, STUDY)
     assert [axis.get_title() for axis in figure.axes[1:5]] == [f"stage {stage}, block 1" for stage in (1, 2, 3, 4)]
-    assert figure.axes[1].images[1].get_clim() == (0, 2)
+    drawn = figure.axes[1].images[1]
+    assert drawn.get_clim() == (-3, 3)
+    assert drawn.get_array().min() == 0  # flat
+    assert drawn.get_array().max() == pytest.approx(1, abs=0.07)  # but for one position of twice the weight
 
 
 def test_masks_without_an_arl_run_are_refused():
