@@ -12,7 +12,7 @@ from arlrepro import decisions, outcomes, words
 from arlrepro.archive import Study
 from arlrepro.config import CLASSES
 from arlrepro.errors import MetricError, RunError
-from arlrepro.figures import COLOURS, INK, canvas, mean_and_range
+from arlrepro.figures import COLOURS, INK, canvas, mean_and_range, no_runs, present
 from arlrepro.intervals import aucs_and_influences
 from arlrepro.power import detectable_difference
 
@@ -144,6 +144,8 @@ def reliability(study: Study) -> Figure:
 
     All seeds' scores of the test lesions together; temperatures are fitted on validation, a seed at a time.
     """
+    if not present(study):
+        return no_runs(study)
     with canvas(1, len(CLASSES), width=7.2, height=3.7, sharey=True) as (figure, axes):
         for axis, task in zip(axes[0], CLASSES, strict=True):
             axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
@@ -164,6 +166,8 @@ def reliability(study: Study) -> Figure:
 
 def decision_curve(study: Study) -> Figure:
     """Is a decision by the network worth it? Net benefit against treating all and none; temperature-scaled scores."""
+    if not present(study):
+        return no_runs(study)
     thresholds = np.linspace(0.01, 0.6, 60)
     with canvas(1, len(CLASSES), width=7.6, height=3.4) as (figure, axes):
         for network, task, (known, on_validation), (truth, on_test) in _scored(study):

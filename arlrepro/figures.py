@@ -17,7 +17,6 @@ from arlrepro import outcomes, words
 from arlrepro.archive import Run, Study
 from arlrepro.claims import Verdict
 from arlrepro.config import CLASSES, SPLITS
-from arlrepro.errors import RunError
 from arlrepro.paper import LESIONS, POSITIVES, published_value
 from arlrepro.power import correlation_of_areas, detectable_difference
 
@@ -58,14 +57,30 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def canvas(rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 3.4, **options: Any):
-    """A new figure in the house's style, of a size in inches, and its axes, an array (rows, columns)."""
-    # Reason: it loads the backend; loaded by the first figure below, a notebook's would be switched off on leaving.
-    plt.draw_if_interactive()
+    """A new figure in the house's style, of a size in inches, and its axes, an array (rows, columns).
+
+    pyplot forgets the figure on leaving: a notebook shows the one that a cell returns, once.
+    """
     with mpl.rc_context(STYLE):
-        yield plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options
+        )
+        try:
+            yield figure, axes
+        finally:
+            plt.close(figure)
 
 
-def _present(study: Study) -> list[str]:
+def no_runs(study: Study, of: str = "") -> Figure:
+    """In place of a figure that has nothing to show yet: a half-done matrix gives a book that says so."""
+    with canvas(height=0.7) as (figure, axes):
+        axes[0, 0].set_axis_off()
+        text = f"No run{of} is in the archive of {study.profile.name} yet."
+        axes[0, 0].text(0.5, 0.5, text, ha="center", va="center", transform=axes[0, 0].transAxes)
+    return figure
+
+
+def present(study: Study) -> list[str]:
     """The networks of a study that have a run, in the profile's order."""
     return [network for network in study.profile.networks if study.of(network)]
 
@@ -117,11 +132,13 @@ def roc(study: Study) -> Figure:
 
     The dot is where the threshold of 0.5 lies (of the first seed).
     """
+    if not present(study):
+        return no_runs(study)
     with canvas(1, len(CLASSES), width=7.2, height=3.7, sharey=True) as (figure, axes):
         rates = np.linspace(0, 1, 201)
         for axis, task in zip(axes[0], CLASSES, strict=True):
             axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
-            for network in _present(study):
+            for network in present(study):
                 chosen = outcomes.shared_runs(study, [network], [task])
                 truth, scores = outcomes.scored(chosen, [task])
                 curves = []
@@ -150,12 +167,14 @@ def mean_and_range(axis: Axes, x: np.ndarray, curves: Sequence[np.ndarray], netw
 
 def training_curves(study: Study) -> Figure:
     """How training went: loss and validation AUCs by epoch; a thin line a run, a thick one the mean over seeds."""
+    if not present(study):
+        return no_runs(study)
     panels = {"training_loss": "training loss (binary cross-entropy)"} | {
         f"validation_auc_{task}": f"validation AUC, {words.TASKS[task]}" for task in CLASSES
     }
     with canvas(1, 3, width=9.0, height=3.2) as (figure, axes):
         for axis, (column, title) in zip(axes[0], panels.items(), strict=True):
-            for network in _present(study):
+            for network in present(study):
                 runs = [run.history.set_index("epoch")[column] for run in study.of(network) if column in run.history]
                 looked = [history.dropna() for history in runs]  # validation is not looked at in every epoch
                 _curves(axis, looked, COLOURS[network], words.network(network))
@@ -182,9 +201,9 @@ def _blocks(run: Run) -> list[str]:
 
 def alphas(study: Study) -> Figure:
     """How large the weight α of the attention term gets: by block at the end of training, and over the epochs."""
-    arl = [network for network in _present(study) if network.startswith("arl")]
+    arl = [network for network in present(study) if network.startswith("arl")]
     if not arl:
-        raise RunError(f"no run of a network with ARL blocks in the archive of {study.profile.name}")
+        return no_runs(study, " of a network with ARL blocks")
     with canvas(1, 1 + len(arl), width=3.2 + 3.8 * len(arl), height=3.3, sharey=True) as (figure, axes):
         by_block = axes[0, 0]
         for network in arl:
@@ -214,10 +233,12 @@ def alphas(study: Study) -> Figure:
 
 def precision_recall(study: Study) -> Figure:
     """Of the lesions called diseased, how many are, at each share of the diseased found: mean and range over seeds."""
+    if not present(study):
+        return no_runs(study)
     with canvas(1, len(CLASSES), width=7.2, height=3.6, sharey=True) as (figure, axes):
         recalls = np.linspace(0, 1, 201)
         for axis, task in zip(axes[0], CLASSES, strict=True):
-            for network in _present(study):
+            for network in present(study):
                 truth, scores = outcomes.scored(outcomes.shared_runs(study, [network], [task]), [task])
                 curves, areas = [], []
                 for one in scores[network][:, 0]:

@@ -20,7 +20,7 @@ from arlrepro import words
 from arlrepro.archive import Study
 from arlrepro.config import CLASSES
 from arlrepro.errors import RunError
-from arlrepro.figures import canvas
+from arlrepro.figures import canvas, no_runs
 
 Pixels = UInt8[np.ndarray, "side side 3"]
 Mask = Bool[np.ndarray, "side side"]
@@ -94,6 +94,8 @@ def attention_maps(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: 
         A row a lesion; under each map the share of it that lies inside the outline.
     """
     networks = [one for one in study.profile.networks if any(run.seed == seed for run in study.of(one))]
+    if not networks:
+        return no_runs(study, f" with seed {seed}")
     maps = {one: next(run for run in study.of(one) if run.seed == seed).measures["maps"] for one in networks}
     return activation_grid(lesions, maps)
 
@@ -127,7 +129,7 @@ def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, se
     """
     run = next((run for run in study.runs if run.seed == seed and len(run.attention)), None)
     if run is None:
-        raise RunError(f"no run with ARL blocks and seed {seed} in the archive of {study.profile.name}")
+        return no_runs(study, f" with ARL blocks and seed {seed}")
     blocks = list(run.attention["block"])
     table = run.measures["maps"]
     rows, columns = len(lesions), 1 + len(blocks)

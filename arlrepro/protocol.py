@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from arlrepro import consistency, paper, words
-from arlrepro.config import CLASSES, SPLITS, Experiment, Profile
+from arlrepro.config import Experiment, Profile
 from arlrepro.intervals import Estimate
 
 CODE = Path(__file__).parent
@@ -87,34 +87,6 @@ def published_aucs() -> pd.DataFrame:
 def sources() -> pd.DataFrame:
     """What the short names of sources stand for."""
     return pd.DataFrame({"source": paper.SOURCES.keys(), "stands for": paper.SOURCES.values()})
-
-
-def composition(lesions: pd.DataFrame) -> pd.DataFrame:
-    """How many lesions of each kind are in each split, and what else is known of them.
-
-    Args:
-        lesions: `IsicDataset.lesions`.
-
-    Returns:
-        A row a split and one for all; counts, and the median age of those whose age is known.
-    """
-    parts = {split: lesions[lesions["split"] == split] for split in SPLITS} | {"all": lesions}
-    return pd.DataFrame(
-        {
-            split: {
-                "lesions": len(part),
-                **{words.TASKS[one]: int(part[one].sum()) for one in CLASSES},
-                "neither": int((part[list(CLASSES)].sum(axis=1) == 0).sum()),
-                "with a lesion mask": int(part["has_mask"].sum()),
-                "female": int((part["sex"] == "female").sum()),
-                "male": int((part["sex"] == "male").sum()),
-                "age known": int(part["age"].notna().sum()),
-                "median age": words.number(part["age"].median(), 0),
-            }
-            for split, part in parts.items()
-            if len(part)
-        }
-    ).T.rename_axis("split")
 
 
 # Settings

@@ -16,7 +16,7 @@ from arlrepro.config import CLASSES, classes_of
 from arlrepro.errors import MetricError, RunError
 from arlrepro.intervals import Estimate
 from arlrepro.outcomes import Found, Outcome
-from arlrepro.paper import LESIONS, POSITIVES, published, published_value
+from arlrepro.paper import published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
 AUCS = ("mean_auc", *(f"{task}.auc" for task in CLASSES))
@@ -31,37 +31,6 @@ def save(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV and as LaTeX: `path` with the endings `.csv` and `.tex`."""
     path.with_suffix(".csv").write_text(table.to_csv(lineterminator="\n"), encoding="utf8")
     path.with_suffix(".tex").write_text(table.to_latex(escape=True), encoding="utf8")
-
-
-def about(study: Study) -> str:
-    """Which part of the book a reader is in, in a sentence or two."""
-    drawn = study.profile.experiment.data.source == "synthetic"
-    planned = len(study.profile.experiments()) * len(study.profile.seeds)
-    return (
-        f"Profile {study.profile.name}: {study.profile.purpose}. "
-        f"{len(study.runs)} of {planned} planned runs are here. "
-        + ("Every lesion is drawn: the figures say nothing about patients." if drawn else "The lesions are real ones.")
-    )
-
-
-def composition(study: Study) -> pd.DataFrame:
-    """How many lesions of each kind are in each split; of the held-out splits counted from what the runs archived.
-
-    Returns:
-        A row a split. The training split is not scored, so its counts are those the challenge states; of drawn
-        lesions its size alone is known from here.
-    """
-    data = study.profile.experiment.data
-    rows = {"training": {"lesions": data.synthetic_training, **dict.fromkeys(CLASSES, ""), "neither": ""}}
-    if data.source == "isic2017":
-        known = POSITIVES["training"]
-        rows["training"] = {"lesions": LESIONS["training"], **known}
-        rows["training"]["neither"] = LESIONS["training"] - sum(known.values())
-    for split in ("validation", "test") if study.runs else ():
-        labels = study.runs[0].of(split)[[f"{task}_label" for task in CLASSES]]
-        kinds = dict(zip(CLASSES, labels.sum().tolist(), strict=True))
-        rows[split] = {"lesions": len(labels), **kinds, "neither": int((labels.sum(axis=1) == 0).sum())}
-    return pd.DataFrame(rows).T.rename(columns=words.TASKS).rename_axis("split")
 
 
 def networks_of_paper() -> list[str]:

@@ -91,6 +91,12 @@ def test_figures_have_a_panel_a_task_and_a_curve_a_network(draw):
     assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["ResNet-14", "ARL-CNN14"]
 
 
+@pytest.mark.parametrize("draw", [beyond.reliability, beyond.decision_curve])
+def test_figures_of_a_study_without_runs_say_so(draw):
+    (said,) = draw(EMPTY).axes[0].texts
+    assert said.get_text() == "No run is in the archive of isic2017-256 yet."
+
+
 def test_networks_of_one_task_stand_in_its_panel_alone():
     study = made_study(GAINS, seeds=(0,), profile=separate_tasks())
     melanoma = replace(study, runs=tuple(run for run in study.runs if run.experiment.task == "melanoma"))

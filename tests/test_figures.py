@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from arlrepro import claims, figures
 from arlrepro.archive import Study
 from arlrepro.config import ISIC2017_256, NETWORKS
-from arlrepro.errors import RunError
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 STUDY = made_study(GAINS, seeds=(0, 1))
@@ -100,10 +99,18 @@ def test_alphas_are_drawn_by_block_for_every_run():
     assert panel.lines[1].get_ydata() == pytest.approx([0.011, 0.021, 0.031, 0.041])
 
 
-def test_alphas_without_an_arl_network_are_refused():
-    with pytest.raises(RunError) as error:
-        figures.alphas(made_study({"resnet14": 0.1}, seeds=(0,)))
-    assert str(error.value) == "no run of a network with ARL blocks in the archive of isic2017-256"
+def words_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+@pytest.mark.parametrize("draw", OF_A_STUDY[:3])
+def test_a_study_without_runs_gives_a_figure_that_says_so(draw):
+    assert words_of(draw(Study(ISIC2017_256, ()))) == ["No run is in the archive of isic2017-256 yet."]
+
+
+def test_alphas_without_an_arl_network_say_so():
+    said = words_of(figures.alphas(made_study({"resnet14": 0.1}, seeds=(0,))))
+    assert said == ["No run of a network with ARL blocks is in the archive of isic2017-256 yet."]
 
 
 @cache

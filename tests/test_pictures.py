@@ -69,10 +69,12 @@ def test_masks_have_a_column_a_block_around_one():
     assert drawn.get_array().max() == pytest.approx(1, abs=0.07)  # but for one position of twice the weight
 
 
-def test_masks_without_an_arl_run_are_refused():
-    with pytest.raises(RunError) as error:
-        pictures.masks(LESIONS, made_study({"resnet14": 0.1}, seeds=(0,)))
-    assert str(error.value) == "no run with ARL blocks and seed 0 in the archive of isic2017-256"
+def test_pictures_without_a_run_say_so():
+    resnet = made_study({"resnet14": 0.1}, seeds=(0,))
+    (said,) = pictures.masks(LESIONS, resnet).axes[0].texts
+    assert said.get_text() == "No run with ARL blocks and seed 0 is in the archive of isic2017-256 yet."
+    (said,) = pictures.attention_maps(LESIONS, resnet, seed=3).axes[0].texts
+    assert said.get_text() == "No run with seed 3 is in the archive of isic2017-256 yet."
 
 
 def test_boxes_lie_where_the_patches_were_cut():

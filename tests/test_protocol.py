@@ -2,8 +2,6 @@
 
 from dataclasses import fields
 
-import pandas as pd
-
 from arlrepro import protocol
 from arlrepro.config import ISIC2017_256, PAPER, Experiment
 
@@ -33,23 +31,6 @@ def test_the_contradictory_row_is_impossible_and_the_papers_is_not():
 def test_published_aucs_have_an_interval_from_the_counts():
     table = protocol.published_aucs().set_index(["reported by", "task"])
     assert table.loc[("ARL-CNN50", "melanoma"), "AUC [95 % CI]"].startswith("0.875 [0.8")
-
-
-def test_composition_counts_each_kind_and_what_is_known():
-    lesions = pd.DataFrame(
-        {
-            "split": ["training"] * 3 + ["test"],
-            "melanoma": [1, 0, 0, 0],
-            "seborrheic_keratosis": [0, 1, 0, 0],
-            "age": [30.0, 50.0, float("nan"), float("nan")],
-            "sex": ["female", "male", "", ""],
-            "has_mask": [True, True, True, False],
-        }
-    )
-    table = protocol.composition(lesions)
-    assert table.index.tolist() == ["training", "test", "all"]
-    assert table.loc["all"].tolist() == [4, 1, 1, 2, 3, 1, 1, 2, "40"]
-    assert table.loc["test", "median age"] == ""
 
 
 def test_every_field_of_an_experiment_has_a_row_and_a_meaning():

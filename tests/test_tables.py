@@ -9,7 +9,7 @@ from made import made_study, scores, separate_tasks
 
 from arlrepro import claims, tables
 from arlrepro.archive import Study
-from arlrepro.config import DEMO, ISIC2017_256, PAPER
+from arlrepro.config import ISIC2017_256, PAPER
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 STUDY = made_study(GAINS, seeds=(0, 1))
@@ -50,17 +50,6 @@ def test_tables_of_a_study_without_runs_are_empty_but_there():
 
 def test_a_whole_matrix_misses_nothing():
     assert tables.missing(made_study(GAINS)) == "All 10 planned runs are there."
-
-
-def test_about_says_whether_lesions_are_real():
-    assert tables.about(STUDY).endswith("4 of 10 planned runs are here. The lesions are real ones.")
-    assert tables.about(Study(DEMO, ())).endswith("Every lesion is drawn: the figures say nothing about patients.")
-
-
-def test_composition_counts_held_out_lesions_from_the_runs():
-    table = tables.composition(STUDY)
-    assert table.loc["test"].tolist() == [60, 12, 9, 39]
-    assert table.loc["training"].tolist() == [2000, 374, 254, 1372]
 
 
 def test_differences_are_the_means_of_paired_differences():
