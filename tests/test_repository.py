@@ -25,7 +25,8 @@ PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
 # fmt: off
 ORDER = [
     "errors", "progress", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling", "power",
-    "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures", "pictures", "beyond",
+    "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures",
+    "pictures", "beyond",
     "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache",
     "patches", "models", "predict", "attention", "train", "runs", "shown", "photographs", "book", "cli",
 ]
