@@ -163,11 +163,6 @@ def auc(labels: Labels, scores: Scores) -> float:
     return float(sklearn_metrics.roc_auc_score(_two_classes("auc", labels, scores), scores))
 
 
-def average_precision(labels: Labels, scores: Scores) -> float:
-    r"""Precision averaged over the positives, :math:`\sum_k (R_k - R_{k-1}) P_k`, without interpolation."""
-    return float(sklearn_metrics.average_precision_score(_two_classes("average_precision", labels, scores), scores))
-
-
 def roc_points(
     truth: Bool[np.ndarray, " lesions"], scores: Scores
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
@@ -182,6 +177,15 @@ def roc_points(
     true_positives = np.cumsum(truth[descending])[last_of_equals]
     false_positives = last_of_equals + 1 - true_positives
     return np.insert(false_positives / (~truth).sum(), 0, 0.0), np.insert(true_positives / truth.sum(), 0, 0.0)
+
+
+def average_precision(labels: Labels, scores: Scores) -> float:
+    r"""Precision averaged over the positives, :math:`\sum_k (R_k - R_{k-1}) P_k`, without interpolation."""
+    truth = _two_classes("average_precision", labels, scores)
+    false_rates, recalls = roc_points(truth, scores)
+    found = recalls[1:] * truth.sum()
+    precisions = found / (found + false_rates[1:] * (~truth).sum())
+    return float(np.diff(recalls) @ precisions)
 
 
 def auc_above_sensitivity(labels: Labels, scores: Scores, sensitivity: float = 0.8) -> float:

@@ -87,9 +87,11 @@ def score(predictions: Path, truth: Path, against: Path | None = None, replicate
 def score_task(labels: Labels, ours: Scores, theirs: Scores | None, replicates: int = REPLICATES) -> TaskScore:
     """Every figure of one task, and its difference from another file's where `theirs` is given."""
 
+    files = {"ours": ours} if theirs is None else {"ours": ours, "theirs": theirs}
+
     @cache
-    def resampled(metric: str, of_theirs: bool) -> Resampled:
-        return resample(labels, theirs if of_theirs else ours, METRICS[metric], replicates=replicates)
+    def resampled(metric: str, whose: str) -> Resampled:
+        return resample(labels, files[whose], METRICS[metric], replicates=replicates)
 
     def estimate(metric: str) -> Estimate:
         METRICS[metric](labels, ours)  # raises, and says why, where it is not defined
@@ -97,16 +99,16 @@ def score_task(labels: Labels, ours: Scores, theirs: Scores | None, replicates: 
             return auc_interval(labels, ours)
         if metric in PROPORTIONS:
             return wilson_interval(*confusion(labels, ours).parts(metric))
-        return resampled(metric, False).estimate
+        return resampled(metric, "ours").estimate
 
     def difference(metric: str) -> Difference:
         if metric == "auc":
-            return paired_difference(as_truth(labels), theirs, ours)
+            return paired_difference(as_truth(labels), files["theirs"], ours)
         if metric in ("accuracy", "sensitivity", "specificity"):
             asked = {"accuracy": labels >= 0, "sensitivity": labels == 1, "specificity": labels == 0}[metric]
-            right = ((scores > 0.5) == (labels == 1) for scores in (theirs, ours))
-            return mcnemar_difference(*(one[asked] for one in right))
-        return bootstrap_difference(resampled(metric, True), resampled(metric, False))
+            right_theirs, right_ours = (((files[whose] > 0.5) == (labels == 1))[asked] for whose in ("theirs", "ours"))
+            return mcnemar_difference(right_theirs, right_ours)
+        return bootstrap_difference(resampled(metric, "theirs"), resampled(metric, "ours"))
 
     figures, differences, undefined = {}, {}, {}
     for name in METRICS:

@@ -72,13 +72,15 @@ def test_area_above_a_sensitivity_of_nearly_zero_is_the_auc():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=4, max_size=30))
-def test_roc_points_are_those_of_scikit_learn(lesions):
+def test_roc_points_and_average_precision_are_those_of_scikit_learn(lesions):
     truth = np.array([True, False, *(label for label, _ in lesions)])
     scores = np.array([3, 3, *(score for _, score in lesions)], dtype=float)
     false_rates, true_rates, _ = sklearn_metrics.roc_curve(truth, scores, drop_intermediate=False)
     found = metrics.roc_points(truth, scores)
     np.testing.assert_allclose(found[0], false_rates)
     np.testing.assert_allclose(found[1], true_rates)
+    expected = sklearn_metrics.average_precision_score(truth, scores)
+    assert metrics.average_precision(truth, scores) == pytest.approx(expected)
 
 
 def test_a_score_at_the_threshold_is_negative():
