@@ -160,9 +160,11 @@ def test_a_single_seed_has_an_interval_over_lesions_and_says_so():
     assert "(seed 0 of the 5 planned, 60 lesions, the interval over lesions alone, p " in reason
 
 
-def test_a_verdict_that_lacks_planned_seeds_says_so():
-    lacking = verdicts(made_study({"resnet14": 0.1, "arl_cnn14": 0.4}, seeds=(0,)))["mean-auc-14"]
-    assert lacking.shown == "replicated (1 of 5 seeds)"
+def test_no_verdict_falls_before_all_planned_seeds_are_there():
+    lacking = verdicts(made_study({"resnet14": 0.1, "arl_cnn14": 0.4}, seeds=(0, 1)))["mean-auc-14"]
+    assert lacking.shown == "cannot tell (2 of 5 seeds)"
+    assert lacking.reason.endswith(": the rule is for 5 seeds, and 3 are not there yet.")
+    assert lacking.interval[0] > 0  # what is there is shown all the same
     assert verdicts_of(resnet14=0.05, arl_cnn14=0.4)["mean-auc-14"].shown == "replicated"
 
 
@@ -212,14 +214,14 @@ def test_removal_of_a_term_that_changes_nothing_is_no_loss_of_auc():
 
 
 def test_removal_of_a_term_that_carries_the_signal_is_a_loss_of_auc():
-    study = made_study({"arl_cnn14": 0.4}, seeds=(0, 1), removed=scores(0.0, seed=9))
+    study = made_study({"arl_cnn14": 0.4}, removed=scores(0.0, seed=9))
     verdict = verdicts(study)["term-matters"]
     assert verdict.verdict == REPLICATED
     assert verdict.reason.startswith("ARL-CNN14 minus itself without its attention term is +0.")
 
 
 def test_focus_is_the_difference_of_shares_on_the_same_lesions():
-    study = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
+    study = made_study({"resnet14": 0.1, "arl_cnn14": 0.3})
     generator = np.random.default_rng(0)
     runs = tuple(
         replace(
@@ -243,9 +245,9 @@ def test_equal_focus_excludes_one_percentage_point():
 
 
 def test_a_level_is_reached_by_the_upper_end_of_the_interval():
-    reached = verdicts(made_study({"arl_cnn50": 0.35}, seeds=(0, 1), profile=PAPER))["state-of-the-art"]
+    reached = verdicts(made_study({"arl_cnn50": 0.35}, profile=PAPER))["state-of-the-art"]
     assert reached.verdict == REPLICATED
-    missed = verdicts(made_study({"arl_cnn50": 0.05}, seeds=(0, 1), profile=PAPER))["state-of-the-art"]
+    missed = verdicts(made_study({"arl_cnn50": 0.05}, profile=PAPER))["state-of-the-art"]
     assert missed.verdict == NOT_REPLICATED
     assert missed.reason.endswith("the interval ends below the published 0.917.")
 
