@@ -183,6 +183,19 @@ def _for_lesions(scores: pd.DataFrame, labels: pd.DataFrame, path: Path, truth: 
     return scores.loc[labels.index]
 
 
+def submission(predictions: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """A run's predictions for one split in the challenge's submission format, which `read_scores` reads back.
+
+    Args:
+        predictions: The columns of a run's `predictions.csv`.
+        split: Which lesions.
+
+    Returns:
+        Columns `image_id`, `melanoma`, `seborrheic_keratosis`; empty where the network has not that task.
+    """
+    return predictions.loc[predictions["split"] == split, ["image_id", *CLASSES]].reset_index(drop=True)
+
+
 def to_text(report: ScoreReport) -> str:
     """The report as a table for the terminal."""
     names = f"{report.predictions} minus {report.against}" if report.against else f"{report.predictions}"

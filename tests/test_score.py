@@ -8,7 +8,7 @@ import pytest
 from arlrepro import metrics
 from arlrepro.comparisons import mcnemar_difference, paired_difference
 from arlrepro.errors import DatasetError
-from arlrepro.score import read_labels, read_scores, score, to_json, to_text
+from arlrepro.score import read_labels, read_scores, score, submission, to_json, to_text
 
 CLASSES = ["melanoma", "seborrheic_keratosis"]
 REPLICATES = 40
@@ -169,6 +169,20 @@ def test_a_network_of_one_task_is_scored_on_that_task(files, tmp_path):
         score(melanoma_only, files / "truth.csv", other)
     expected = f"{melanoma_only} and {other} score no task in common. Compare files of the same task."
     assert str(caught.value) == expected
+
+
+def test_a_runs_submission_is_read_back_as_it_was(tmp_path):
+    predictions = pd.DataFrame(
+        {
+            "image_id": ["ISIC_1", "ISIC_2", "ISIC_3"],
+            "split": ["validation", "test", "test"],
+            "melanoma": [0.5, 1 / 3, 1e-9],
+            "seborrheic_keratosis": [np.nan] * 3,
+        }
+    )
+    path = write(tmp_path / "submission.csv", submission(predictions), index=False)
+    assert path.read_text().splitlines()[0] == "image_id,melanoma,seborrheic_keratosis"
+    assert read_scores(path)["melanoma"].to_dict() == {"ISIC_2": 1 / 3, "ISIC_3": 1e-9}
 
 
 def with_score(table, text):
