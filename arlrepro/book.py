@@ -93,6 +93,8 @@ def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNod
         tags = cell.metadata.get("tags", [])
         if "parameters" in tags:
             tags = [*tags, "remove-cell"]
+        if "injected-parameters" in tags:
+            tags = [*tags, "hide-input"]
         kept = {"tags": tags, "mystnb": cell.metadata.get("mystnb")}  # the second has the pictures' alternative texts
         cell.metadata = nbformat.from_dict({key: value for key, value in kept.items() if value})
         cell["id"] = f"c{number:03d}"

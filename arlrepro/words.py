@@ -2,8 +2,13 @@
 
 import math
 
+import pandas as pd
+
 from arlrepro.comparisons import Difference
 from arlrepro.intervals import Estimate
+
+# Reason: a table's words are to be read; pandas would cut them after fifty letters.
+pd.options.display.max_colwidth = None
 
 NETWORKS = {
     "resnet14": "ResNet-14",

@@ -125,7 +125,7 @@ def test_a_normalised_page_shows_its_own_parameters_and_keeps_no_trace_of_the_ru
     assert [cell.metadata for cell in page.cells] == [
         {},
         {"tags": ["parameters", "remove-cell"]},
-        {"tags": ["injected-parameters"]},
+        {"tags": ["injected-parameters", "hide-input"]},
     ]
     assert [cell.id for cell in page.cells] == ["c000", "c001", "c002"]
     assert set(page.metadata) == {"kernelspec", "language_info"}
