@@ -45,7 +45,7 @@ class ScoreReport:
     lesions: int
     tasks: dict[str, TaskScore]
     mean_auc: Estimate | None  # None where one task only is scored or an AUC is not defined
-    mean_auc_difference: Difference | None
+    mean_auc_difference: Difference | None  # None also without another file
 
 
 def score(predictions: Path, truth: Path, against: Path | None = None, replicates: int = REPLICATES) -> ScoreReport:
@@ -80,7 +80,8 @@ def score(predictions: Path, truth: Path, against: Path | None = None, replicate
     if len(tasks) == len(CLASSES) and all("auc" in one.figures for one in by_task.values()):
         both = labels.to_numpy().T == 1
         mean = mean_auc_interval(both, ours.to_numpy().T)
-        mean_difference = None if theirs is None else paired_difference(both, theirs.to_numpy().T, ours.to_numpy().T)
+        if theirs is not None and all("auc" in one.differences for one in by_task.values()):
+            mean_difference = paired_difference(both, theirs.to_numpy().T, ours.to_numpy().T)
     return ScoreReport(predictions, truth, against, len(labels), by_task, mean, mean_difference)
 
 

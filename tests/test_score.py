@@ -123,6 +123,16 @@ def test_a_perfect_ranking_has_an_auc_with_an_interval(files, tmp_path):
     assert found.tasks["melanoma"].undefined["average_precision"] == said
 
 
+def test_one_melanoma_is_enough_for_an_auc_but_for_no_difference(files, tmp_path):
+    truth = pd.read_csv(files / "truth.csv", index_col=0)
+    first = truth.index[truth["melanoma"] == 1][0]
+    alone = write(tmp_path / "truth.csv", truth.assign(melanoma=(truth.index == first) * 1))
+    found = score(files / "ours.csv", alone, files / "theirs.csv", REPLICATES)
+    assert "auc" in found.tasks["melanoma"].figures
+    assert found.tasks["melanoma"].undefined["auc"] == "a difference needs at least two lesions of each class"
+    assert found.mean_auc is not None and found.mean_auc_difference is None
+
+
 @pytest.mark.parametrize(
     "change",
     [
