@@ -162,7 +162,7 @@ def results(
 
     study = archive.read_study(config.profile(profile), runs.archived_folder(profile))
     if markdown:
-        typer.echo(_markdown(tables.resnet_vs_arl(study)))
+        typer.echo(_markdown(tables.resnet_vs_arl(study)[["AUC", "our runs"]]))
         return
     for table in (tables.resnet_vs_arl(study), tables.differences(study), tables.runs_table(study)):
         typer.echo(table.to_string() + "\n")
@@ -204,7 +204,7 @@ def score(
     from arlrepro import score as scoring
 
     report = scoring.score(predictions, truth, against)
-    typer.echo(scoring.to_json(report) if as_json else scoring.to_text(report))
+    typer.echo(scoring.to_json(report) if as_json else scoring.to_text(report), nl=False)
 
 
 @app.command("predict")

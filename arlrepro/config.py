@@ -74,7 +74,7 @@ class NetworkConfig:
     """The network and how its attention residual blocks are formed."""
 
     name: str = "arl_cnn50"
-    mask: str = "positions"  # the softmax runs over the positions of each channel (paper.md: a reading of the paper)
+    mask: str = "positions"  # the softmax runs over the positions of each channel (rec: a reading of the paper)
     alpha: float = 0.001  # α at the start, the weight of the attention term (AP, for fine-tuning)
     alpha_learned: bool = True  # one scalar a block, learned with the weights (AP code)
     weights: str = "none"  # none (from scratch), imagenet, or the path of a state dict in safetensors

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 DEFAULT_DATA = Path("data/isic2017")
 #: Drawn lesions whose maps are archived with every run, so that the published book can show where a network looks.
-GALLERY = tuple((kind, seed) for kind in ("melanoma", "seborrheic_keratosis", "nevus") for seed in (1, 2))
+GALLERY = (
+    *(("melanoma", seed) for seed in (1, 2)),
+    *(("seborrheic_keratosis", seed) for seed in (3, 4)),
+    *(("nevus", seed) for seed in (5, 6)),
+)
 
 
 def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:

@@ -22,10 +22,10 @@ Photo = Float[np.ndarray, "3 side side"]  # linear light, by channel
 Points = Float[np.ndarray, "points 2"]
 Lines = list[tuple[np.ndarray, float]]  # points (points, 2) of each line and its width, in image coordinates
 
-SKIN = np.float32([0.93, 0.81, 0.76])  # reflectance of skin without pigment in red, green, blue
-MELANIN = np.float32([0.38, 0.78, 1.10])  # absorbance of one unit of pigment by channel: brown
-BLOOD = np.float32([0.06, 0.42, 0.34])  # pink to red
-KERATIN = np.float32([0.12, 0.22, 0.50])  # dull yellow
+SKIN = np.array([0.93, 0.81, 0.76], dtype=np.float32)  # reflectance of skin without pigment in red, green, blue
+MELANIN = np.array([0.38, 0.78, 1.10], dtype=np.float32)  # absorbance of one unit of pigment by channel: brown
+BLOOD = np.array([0.06, 0.42, 0.34], dtype=np.float32)  # pink to red
+KERATIN = np.array([0.12, 0.22, 0.50], dtype=np.float32)  # dull yellow
 
 
 @dataclass
@@ -114,7 +114,7 @@ def lesion_on_skin(rng: np.random.Generator, character: dict[str, float], side: 
     turns = 2 * np.pi * np.arange(1024) / 1024
     waves = 0.13 * character["asymmetry"] * rng.standard_normal(5) / np.sqrt(np.arange(1, 6))
     outline = 1 + sum(wave * np.cos(k * turns + rng.uniform(0, 7)) for k, wave in enumerate(waves, start=1))
-    outline = np.float32(np.clip(outline, 0.5, 1.5))
+    outline = np.clip(outline, 0.5, 1.5).astype(np.float32)
     angle = (np.arctan2(v, u) * np.float32(512 / np.pi)).astype(np.int16) % 1024
     radius = np.hypot(u, v) / outline[angle]
 
@@ -145,7 +145,9 @@ def lesion_on_skin(rng: np.random.Generator, character: dict[str, float], side: 
 def photograph(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
     """See the scene through a dermatoscope: skin, light, hairs, ruler, gel bubbles, dark corners, blur, noise."""
     side, x, y = scene.side, scene.x, scene.y
-    tone, flush = np.float32([0.10, 0.12] * np.exp([0.8, 0.7] * rng.standard_normal(2)))  # pale to brown, to pink
+    tone, flush = (np.array([0.10, 0.12]) * np.exp([0.8, 0.7] * rng.standard_normal(2))).astype(
+        np.float32
+    )  # pale to brown, to pink
     pores = 0.07 * fractal_noise(rng, 64, side, 2)
     melanin = scene.melanin + tone * (1 + 0.16 * fractal_noise(rng, 7, side, 4) + pores)
     blood = scene.blood + flush * (1 + 0.30 * fractal_noise(rng, 6, side, 3) + pores)
@@ -158,7 +160,7 @@ def photograph(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, "sid
 
     light = 1 + 0.06 * (x * rng.standard_normal() + y * rng.standard_normal()) - rng.uniform(0, 0.2) * (x * x + y * y)
     balance = np.exp(rng.standard_normal(3) * [0.03, 0.03, 0.06] + 0.1 * rng.standard_normal())
-    image *= light * np.float32(balance)[:, None, None]
+    image *= light * np.asarray(balance, dtype=np.float32)[:, None, None]
 
     for _ in range(int(rng.integers(1, 6)) if rng.uniform() < 0.3 else 0):
         gel_bubble(image, x, y, rng)
@@ -215,4 +217,4 @@ def draw_lines(image: Photo, lines: Lines, colour: np.ndarray, opacity: float) -
         dots = ((points + 1) / 2 * fine).ravel().tolist()
         pen.line(dots, fill=255, width=max(1, round(width / 2 * fine)), joint="curve")
     share = np.asarray(canvas.reduce(2), dtype=np.float32) * np.float32(opacity / 255)
-    image += share * (np.float32(colour)[:, None, None] - image)
+    image += share * (np.asarray(colour, dtype=np.float32)[:, None, None] - image)

@@ -101,7 +101,7 @@ def streaks(scene: Scene, rng: np.random.Generator) -> Mask:
     for middle, tip in zip(middles, tips, strict=True):
         away = np.abs((turns - middle + 0.5) % 1 - 0.5)
         length = np.maximum(length, tip * np.clip(1.2 - away / rng.uniform(0.004, 0.009), 0, 1))
-    beyond = np.float32(length)[scene.angle] - np.maximum(scene.radius - 1, 0)
+    beyond = length.astype(np.float32)[scene.angle] - np.maximum(scene.radius - 1, 0)
     rays = smoothstep(beyond, -0.03, 0.12) * smoothstep(scene.radius, 0.7, 0.9) * (scene.radius < 1.4)
     ends = scene.place(middles, 1 + 0.7 * tips)[::3]
     knobs = scene.discs(ends, scene.size * rng.uniform(0.025, 0.045, len(ends)), 1.0)

@@ -8,7 +8,7 @@ melanoma, and no classifier can be perfect.
 import io
 import os
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -198,7 +198,7 @@ def write_dataset(
         images = {split: archive(f"{OFFICIAL[split]}_Data") for split in counts}
         lesion_masks = {split: archive(f"{OFFICIAL[split]}_Part1_GroundTruth") for split in counts}
         structures = archive("SYNTH_Structures")
-        draw = map
+        draw: Callable[..., Iterable] = map
         if workers > 1:  # spawn: a fork would copy the threads of whoever imported torch before
             draw = open_files.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn"))).map
         drawn = draw(encode_lesion, *zip(*[job[1:] for job in jobs], strict=True))

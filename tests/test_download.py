@@ -189,9 +189,7 @@ def test_a_file_that_changes_between_two_requests_is_refused(server, tmp_path):
 
 def test_a_missing_file_is_named_before_anything_is_fetched(server, tmp_path):
     del server.files[ARCHIVE]
-    assert message(server, tmp_path) == (
-        f"{server.url}{ARCHIVE}: the server answers 404 Not Found. Check the address."
-    )
+    assert message(server, tmp_path) == (f"{server.url}{ARCHIVE}: the server answers 404 Not Found. Check the address.")
     assert names(tmp_path) == []
 
 

@@ -255,3 +255,13 @@ def test_archived_results_are_small_text():
     for path in files:
         if path.suffix == ".json":
             json.loads(path.read_text())
+
+
+def test_the_readme_shows_the_main_table_of_the_archive():
+    answer = subprocess.run(
+        [sys.executable, "-m", "arlrepro.cli", "results", "--profile", "isic2017-256", "--markdown"],
+        capture_output=True,
+        text=True,
+    )
+    assert answer.stdout in (ROOT / "README.md").read_text(encoding="utf8")
+    assert "ARL-CNN14" in answer.stdout
