@@ -1,6 +1,7 @@
 """What the book shows of the data: counts, drawn lesions for everybody, real ones for who has the data, by a rule."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,19 @@ def look_alikes(study: Study) -> pd.DataFrame:
         for pair in pairs
     ]
     return pd.DataFrame(rows, columns=["image", "split", "other image", "other split", "pixels", "correlation"])
+
+
+def without_look_alikes(study: Study) -> Study:
+    """The same runs, scored without the test lesions of which another split has the same picture or a look-alike."""
+    pairs = look_alikes(study)
+    twins = {
+        *pairs.loc[pairs["split"] == "test", "image"],
+        *pairs.loc[pairs["other split"] == "test", "other image"],
+    }
+    runs_without = [
+        replace(run, predictions=run.predictions[~run.predictions["image_id"].isin(twins)]) for run in study.runs
+    ]
+    return replace(study, runs=tuple(runs_without))
 
 
 def data_report(study: Study) -> dict[str, Any] | None:

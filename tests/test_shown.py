@@ -1,0 +1,57 @@
+"""What the book shows of the data: look-alikes by a report, lesions by a rule."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from test_archive import made_run
+
+from arlrepro import runs, shown
+from arlrepro.archive import Study
+from arlrepro.config import SMOKE
+
+PAIR = {
+    "first": "MADE_00",
+    "second": "MADE_12",
+    "first_split": "validation",
+    "second_split": "test",
+    "is_identical": True,
+    "hash_bits": 0,
+    "correlation": 1.0,
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Study:
+    """One run, and a report that finds one of its test lesions in the validation split too."""
+    monkeypatch.setattr(runs, "archived_folder", lambda _profile: tmp_path)
+    counts = {"test": {"images": 12, "melanoma": 4, "seborrheic_keratosis": 4, "neither": 4, "labels": "own"}}
+    (tmp_path / shown.DATA_REPORT).write_text(json.dumps({"counts": counts, "pairs": [PAIR]}))
+    return Study(SMOKE, (made_run(),))
+
+
+def test_a_lesion_with_a_twin_in_another_split_is_left_out_of_the_test_split_alone(study):
+    without = shown.without_look_alikes(study).runs[0].predictions
+    every = study.runs[0].predictions
+    assert set(every["image_id"]) - set(without["image_id"]) == {"MADE_12"}
+    assert len(without[without["split"] == "validation"]) == 12
+
+
+def test_look_alikes_say_whether_they_are_the_same_picture(study):
+    table = shown.look_alikes(study)
+    assert table.iloc[0].tolist() == ["MADE_00", "validation", "MADE_12", "test", "identical", 1.0]
+
+
+def test_composition_is_the_reports_where_there_is_one(study):
+    assert shown.composition(study).loc["test"].tolist() == [12, 4, 4, 4]
+
+
+def test_patches_are_cut_where_the_run_says(study):
+    drawn = next(iter(shown.drawn_lesions(SMOKE.experiment).values()))
+    places = pd.DataFrame({"x": [0.5, 0.25], "y": [0.5, 0.25], "scale": [1.0, 0.5]})
+    with_places = Study(SMOKE, (replace(made_run(), measures={"patches": places}),))
+    where, cut = shown.evaluation_patches(drawn.image, with_places)
+    assert where.tolist() == [[0.5, 0.5, 1.0], [0.25, 0.25, 0.5]]
+    assert (cut[0] == drawn.image).all(), "the whole image at its own size is the image"
+    assert cut.shape == (2, 64, 64, 3)
