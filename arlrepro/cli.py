@@ -169,6 +169,19 @@ def results(
     typer.echo(study.about)
 
 
+@app.command("baseline")
+def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
+    """Score the held-out lesions by their colours alone, and archive the scores beside the runs."""
+    from arlrepro import baselines, runs, shown
+
+    dataset, images = runs.open_images(config.profile(profile).experiment, data)
+    scores = baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels)
+    path = runs.archived_folder(profile) / shown.COLOUR
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scores.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+    typer.echo(str(path))
+
+
 @app.command("archive")
 def archive(run: Annotated[list[Path], typer.Argument(help="Folders of finished runs, runs/<profile>/<id>.")]) -> None:
     """Copy what readers need of finished runs, without the weights, to results/<profile>/."""

@@ -10,9 +10,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from arlrepro import runs, synthetic
+from arlrepro import baselines, runs, synthetic, words
 from arlrepro.archive import Run, Study
 from arlrepro.config import CLASSES, Experiment
+from arlrepro.intervals import Estimate, summary
 
 #: An image uint8 (side, side, 3) and its lesion mask, bool (side, side).
 Shown = tuple[np.ndarray, np.ndarray]
@@ -20,6 +21,8 @@ Shown = tuple[np.ndarray, np.ndarray]
 
 #: What `arlrepro data check --json` said of a profile's images, beside its archived runs.
 DATA_REPORT = "data.json"
+#: What `arlrepro baseline` scored, beside the archived runs.
+COLOUR = "colour.csv"
 
 
 def composition(study: Study) -> pd.DataFrame:
@@ -34,6 +37,38 @@ def composition(study: Study) -> pd.DataFrame:
         counts["neither"] = counts["images"] - counts[list(CLASSES)].sum(axis=1)
     shown = counts[["images", *CLASSES, "neither"]]
     return shown.rename_axis("split").rename(columns=lambda name: name.replace("_", " "))
+
+
+def colour_baseline(study: Study) -> pd.DataFrame:
+    """Test AUCs of a logistic regression on colour statistics, beside those of the study's runs.
+
+    Its scores are archived beside the runs as `colour.csv`; of a drawn data set they are computed here.
+
+    Returns:
+        A row for it and for each run; AUC of each task and their mean, with 95 % intervals over lesions.
+    """
+    path = runs.archived_folder(study.profile.name) / COLOUR
+    if path.is_file():
+        scores = pd.read_csv(path)
+    else:
+        dataset, images = runs.open_images(study.profile.experiment)
+        scores = baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels)
+    rows = {"colour statistics, no network": summary(scores)["test"]}
+    rows |= {f"{words.network(run.network)}, seed {run.seed}": run.metrics["test"] for run in study.runs}
+    return pd.DataFrame.from_dict(
+        {
+            name: {
+                **{f"AUC, {words.TASKS[one]}": _with_interval(figures.get(one, {}), "auc") for one in CLASSES},
+                "mean AUC": _with_interval(figures, "mean_auc"),
+            }
+            for name, figures in rows.items()
+        },
+        orient="index",
+    )
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> str:
+    return words.with_interval(Estimate(figures[name], *figures[f"{name}_ci"])) if name in figures else ""
 
 
 def look_alikes(study: Study) -> pd.DataFrame:

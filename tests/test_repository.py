@@ -27,7 +27,7 @@ ORDER = [
     "errors", "progress", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling", "power",
     "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures",
     "pictures", "beyond",
-    "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache",
+    "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
     "patches", "models", "predict", "attention", "train", "runs", "shown", "photographs", "book", "cli",
 ]
 # fmt: on
