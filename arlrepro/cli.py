@@ -204,6 +204,18 @@ def measure(
         typer.echo(runs.measure_again(folder, data, device).id)
 
 
+@app.command("external")
+def external(
+    ham10000: Annotated[Path, typer.Argument(help="Folder of HAM10000 in its original layout.")],
+    profile: ProfileName = "isic2017-256",
+    device: Device = "auto",
+) -> None:
+    """Score HAM10000 with the runs whose weights are here, and archive the numbers beside them."""
+    from arlrepro import external as testing
+
+    typer.echo(str(testing.write(profile, testing.external_test(profile, ham10000, device))))
+
+
 @app.command("score")
 def score(
     predictions: Annotated[Path, typer.Argument(help="CSV: image_id,melanoma,seborrheic_keratosis; scores in [0, 1].")],

@@ -222,3 +222,24 @@ def _kind(image_id: str) -> str:
 def _frame(axis: Axes, colour: Any) -> None:
     for spine in axis.spines.values():
         spine.set(visible=True, edgecolor=colour, linewidth=2)
+
+
+def one_by_one(signs: Mapping[str, tuple[str, str, Any, Any]]) -> Figure:
+    """Each sign on a lesion of its own: the lesion without it, with it, and where it is.
+
+    Args:
+        signs: by name, as `shown.each_sign` gives them.
+    """
+    with canvas(len(signs), 3, width=7.2, height=2.25 * len(signs)) as (figure, axes):
+        for line, (name, (kind, what, without, lesion)) in zip(axes, signs.items(), strict=True):
+            for axis, image in zip(line, (without.image, lesion.image, _grey(lesion.image)), strict=True):
+                _show(axis, image)
+            layer = np.zeros((*lesion.lesion_mask.shape, 4))
+            layer[lesion.structures[name]] = to_rgba(SIGN_COLOURS[0], 0.85)
+            line[2].imshow(layer)
+            title = SIGN_WORDS.get(name, name.replace("_", " "))
+            line[0].set_ylabel(f"{title}\n({kind.replace('_', ' ')})", fontsize=8)
+            line[1].set_title(what, fontsize=8, wrap=True)
+        for axis, heading in zip(axes[-1], ("without", "with", "where"), strict=True):
+            axis.set_xlabel(heading)
+    return figure

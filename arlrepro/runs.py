@@ -67,11 +67,15 @@ def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
 
 
 def open_images(experiment: Experiment, data: str = "") -> tuple[isic.IsicDataset, cache.ImageArray]:
-    """Open an experiment's data and decode them, once for all runs of the same images and side."""
+    """Open an experiment's data and decode them."""
     dataset = open_data(experiment.data, data)
+    return dataset, decode(dataset, experiment)
+
+
+def decode(dataset: isic.IsicDataset, experiment: Experiment) -> cache.ImageArray:
+    """Decode a data set at the side that an experiment's networks see, once for all runs."""
     side = experiment.data.side
-    folder = root() / "data" / "cache" / f"{dataset.fingerprint[:12]}-{side}"
-    return dataset, cache.prepare(dataset, side, folder)
+    return cache.prepare(dataset, side, root() / "data" / "cache" / f"{dataset.fingerprint[:12]}-{side}")
 
 
 def live_folder(profile_name: str) -> Path:

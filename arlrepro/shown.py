@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from arlrepro import baselines, runs, synthetic, words
-from arlrepro.archive import Run, Study
+from arlrepro import baselines, runs, signs, synthetic, words
+from arlrepro.archive import RESULTS, Run, Study
 from arlrepro.config import CLASSES, Experiment
+from arlrepro.errors import RunError
 from arlrepro.intervals import Estimate, summary
 
 #: An image uint8 (side, side, 3) and its lesion mask, bool (side, side).
@@ -116,6 +118,26 @@ def drawn_lesions(experiment: Experiment) -> dict[str, synthetic.SyntheticLesion
     return {f"{kind}-{seed}": synthetic.draw_lesion(kind, seed, experiment.data.side) for kind, seed in runs.GALLERY}
 
 
+def each_sign(side: int = 192) -> dict[str, tuple[str, str, synthetic.SyntheticLesion, synthetic.SyntheticLesion]]:
+    """One lesion for each dermoscopic sign, drawn without any sign and with that one alone.
+
+    Rule: the kind in which the sign is most frequent, the first seed of it whose lesion shows the sign.
+
+    Returns:
+        By sign: the kind, what the sign is (the first sentence of the function that draws it), and both lesions.
+    """
+    found = {}
+    for draw, frequencies in signs.SIGNS.items():
+        name, kind = draw.__name__, synthetic.KINDS[int(np.argmax(frequencies))]
+        for seed in count():
+            lesion = synthetic.draw_lesion(kind, seed, side, signs=[name])
+            if lesion.structures[name].any():
+                break
+        what = " ".join((draw.__doc__ or "").split())
+        found[name] = (kind, what, synthetic.draw_lesion(kind, seed, side, signs=[]), lesion)
+    return found
+
+
 def outlined(lesions: dict[str, synthetic.SyntheticLesion]) -> dict[str, Shown]:
     """Image and lesion mask of each."""
     return {image_id: (lesion.image, lesion.lesion_mask) for image_id, lesion in lesions.items()}
@@ -185,3 +207,55 @@ def _with_weights(study: Study, network: str, seed: int) -> Run:
     experiment = next(one for one in study.profile.experiments() if one.network.name == network)
     folder: Path = runs.live_folder(study.profile.name) / experiment.run_id(seed)
     return runs.read_run(folder)
+
+
+def _benchmark() -> dict[str, Any]:
+    path = runs.root() / RESULTS / "benchmark.json"
+    if not path.is_file():
+        raise RunError(f"{path}: not there; `make bench` writes it")
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def benchmark_machine() -> str:
+    """The machine of the archived benchmark, in a line."""
+    machine = _benchmark()["machine"]
+    return (
+        f"Measured on {machine['device']} with {machine['threads']} threads, torch {machine['torch']}, "
+        f"{machine['batch_size']} patches a batch, medians of {machine['repeats']}."
+    )
+
+
+def benchmark() -> pd.DataFrame:
+    """The archived benchmark: what was timed, how much a second, and the ratio of its time to another's."""
+    rows = pd.DataFrame(_benchmark()["rows"])
+    shown = pd.DataFrame(
+        {
+            "what": rows["what"],
+            "precision": rows["precision"],
+            "a second": [f"{value:.1f} {unit}" for value, unit in zip(rows["a second"], rows["unit"], strict=True)],
+            "time over another's": [
+                f"{ratio:.2f} x {other}" for ratio, other in zip(rows["ratio"], rows["ratio to"], strict=True)
+            ],
+        }
+    )
+    return shown.set_index(["what", "precision"])
+
+
+def external(study: Study) -> pd.DataFrame:
+    """The archived external test: melanoma AUC of each run on HAM10000 and the paired differences; empty if not run.
+
+    Returns:
+        A row a run or difference: `AUC [95 % CI]` and, for a difference, `p`.
+    """
+    path = runs.archived_folder(study.profile.name) / "ham10000.json"
+    rows = {}
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf8"))
+        rows = {
+            name: {"AUC [95 % CI]": words.with_interval(Estimate(one["auc"], *one["auc_ci"])), "p": ""}
+            for name, one in found["runs"].items()
+        } | {
+            name: {"AUC [95 % CI]": words.signed(Estimate(one["value"], *one["ci"])), "p": words.p_value(one["p"])}
+            for name, one in found["differences"].items()
+        }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["AUC [95 % CI]", "p"])

@@ -1,0 +1,192 @@
+"""Time training steps and patches, interleaved, and write the medians with their ratios to results/benchmark.json."""
+
+import argparse
+import io
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import models as torchvision_models
+from torchvision import transforms
+
+from arlrepro.archive import RESULTS, root
+from arlrepro.config import PatchConfig
+from arlrepro.models import create
+from arlrepro.patches import cut, epoch, pyramid
+from arlrepro.predict import autocast
+from arlrepro.progress import bar
+from arlrepro.runs import choose_device
+from arlrepro.synthetic import draw_lesion
+
+SIDE = 224  # px of a patch
+Row = dict[str, str | float]
+
+
+def medians(cases: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, float]:
+    """Seconds of each case: one warm-up, then all cases in turn, so that a drift of the machine meets all alike."""
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in bar(range(repeats + 1), desc=" | ".join(cases)[:40], unit="turn"):
+        for name, case in cases.items():
+            began = time.perf_counter()
+            case()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(one) for name, one in times.items()}
+
+
+def training_step(network: nn.Module, batch: torch.Tensor, precision: str) -> Callable[[], None]:
+    """Forward and backward of one batch; no optimiser, which is the same for all."""
+    labels = (torch.arange(len(batch), device=batch.device) % 2).float()[:, None]
+
+    def step() -> None:
+        with autocast(batch.device, precision):
+            logits = network(batch)
+        F.binary_cross_entropy_with_logits(logits.float(), labels).backward()
+        network.zero_grad(set_to_none=True)
+
+    return step
+
+
+def steps(depth: str, precision: str, batch_size: int, repeats: int, device: torch.device) -> list[Row]:
+    """Step times of ARL-CNN as networks use it and as the equation stands, over ResNet under the same rule."""
+    batch = torch.randn(batch_size, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
+    networks: dict[str, nn.Module] = {
+        f"resnet{depth}": create(f"resnet{depth}"),
+        f"arl_cnn{depth}": create(f"arl_cnn{depth}"),
+        f"arl_cnn{depth}, the equation as it stands": create(f"arl_cnn{depth}", fused=False),
+    }
+    if depth == "50":
+        plain = torchvision_models.resnet50(num_classes=1).to(memory_format=torch.channels_last)
+        networks["torchvision's resnet50"] = plain
+    cases = {name: training_step(one.to(device).train(), batch, precision) for name, one in networks.items()}
+    found = medians(cases, repeats, device)
+    base = found[f"resnet{depth}"]
+    return [
+        {
+            "what": f"training step, {name}",
+            "precision": precision,
+            "seconds": seconds,
+            "a second": batch_size / seconds,
+            "unit": "patches",
+            "ratio": seconds / base,
+            "ratio to": f"resnet{depth}",
+        }
+        for name, seconds in found.items()
+    ]
+
+
+class PillowPatches(Dataset):
+    """What people do today: decode a JPEG, crop, resize, flip and rotate it by Pillow, one image at a time."""
+
+    def __init__(self, jpegs: list[bytes], side: int) -> None:
+        self.jpegs = jpegs
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(side, scale=(0.04, 0.64)),
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomVerticalFlip(),
+                transforms.RandomRotation(10),
+                transforms.ToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.jpegs)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return self.transform(Image.open(io.BytesIO(self.jpegs[row])).convert("RGB"))
+
+
+def patches(image_side: int, patch_side: int, repeats: int, device: torch.device) -> list[Row]:
+    """Patches a second: one warp a patch, against a loader of Pillow transforms with a worker a core."""
+    number = 256
+    drawn = [draw_lesion("nevus", seed, image_side).image for seed in range(16)]
+    encoded = []
+    for image in drawn:
+        jpeg = io.BytesIO()
+        Image.fromarray(image).save(jpeg, "JPEG", quality=90)
+        encoded.append(jpeg.getvalue())
+    config = PatchConfig(side=patch_side)
+    images = torch.stack([torch.from_numpy(drawn[i % 16]) for i in range(number)]).to(device)
+    levels = pyramid(images, patch_side)
+    loader = DataLoader(PillowPatches(encoded * 16, patch_side), batch_size=32, num_workers=torch.get_num_threads())
+
+    def warp() -> None:
+        for image, boxes in epoch(number, 1, 32, config, seed=0, number=0):
+            cut(levels, image, boxes, config)
+
+    def pillow() -> None:
+        for _ in loader:
+            pass
+
+    found = medians({"one warp a patch": warp, "Pillow in a DataLoader": pillow}, repeats, device)
+    return [
+        {
+            "what": f"patches of {patch_side} px from {image_side} px, {name}",
+            "precision": "",
+            "seconds": seconds,
+            "a second": number / seconds,
+            "unit": "patches",
+            "ratio": seconds / found["Pillow in a DataLoader"],
+            "ratio to": "Pillow",
+        }
+        for name, seconds in found.items()
+    ]
+
+
+def cutting_beside(step: Row, warp: Row) -> Row:
+    """The time of cutting a step's patches over the time of the step itself."""
+    seconds = float(step["seconds"]) * float(step["a second"]) / float(warp["a second"])
+    return {
+        "what": f"cutting the patches of a {step['what']}",
+        "precision": step["precision"],
+        "seconds": seconds,
+        "a second": warp["a second"],
+        "unit": "patches",
+        "ratio": seconds / float(step["seconds"]),
+        "ratio to": "the step",
+    }
+
+
+def main() -> None:
+    """Run what was asked for and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="counted turns of every case")
+    parser.add_argument("--batch-size", type=int, default=32, help="patches a step")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--depths", nargs="*", default=["14", "50"], help="of the networks")
+    given = parser.parse_args()
+    device = choose_device(given.device)
+    rows = patches(256, 128, given.repeats, device) + patches(1120, SIDE, given.repeats, device)
+    for depth in given.depths:
+        for precision in ("bf16", "fp32"):
+            rows += steps(depth, precision, given.batch_size, given.repeats, device)
+    warp = next(row for row in rows if row["what"] == f"patches of {SIDE} px from 1120 px, one warp a patch")
+    rows += [
+        cutting_beside(step, warp)
+        for step in rows
+        if step["what"] in ("training step, arl_cnn14", "training step, arl_cnn50")
+    ]
+    machine = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "batch_size": given.batch_size,
+        "repeats": given.repeats,
+    }
+    (root() / RESULTS / "benchmark.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    for row in rows:
+        print(f"{row['what']:70} {row['precision']:5} {row['a second']:8.1f}/s  {row['ratio']:.2f} x {row['ratio to']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The external test: lesions, not images, are scored; nothing of the other data set is archived but numbers."""
+
+import json
+
+import layout
+import pytest
+import torch
+from test_archive import made_run
+
+from arlrepro import external, isic, runs, shown
+from arlrepro.archive import WEIGHTS, Study, write_run
+from arlrepro.config import SMOKE
+from arlrepro.errors import RunError
+from arlrepro.train import build
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A checkout with a live run of each network, and eight images of six lesions beside it."""
+    root = tmp_path_factory.mktemp("checkout")
+    for network in ("resnet14", "arl_cnn14"):
+        run = made_run(network)
+        folder = root / "runs" / "smoke" / run.id
+        folder.mkdir(parents=True)
+        write_run(run, folder)
+        runs.save_weights(build(run.experiment, 0, torch.device("cpu")), folder / WEIGHTS)
+    lesions = ["mel", "mel", "mel", "mel", "nv", "nv", "nv", "bkl"]
+    rows = [f"HAM_{max(0, i - 2)},ISIC_{i},{dx},histo,50,male,back" for i, dx in enumerate(lesions)]
+    files = {"HAM10000_metadata.csv": "\n".join(["lesion_id,image_id,dx,dx_type,age,sex,localization", *rows]).encode()}
+    files |= {f"HAM10000_images_part_1/ISIC_{i}.jpg": layout.encoded(layout.pixels(i)) for i in range(8)}
+    layout.write(root / "ham", files)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARLREPRO_ROOT", str(root))
+        yield root
+
+
+def test_a_lesions_score_is_the_mean_over_its_images(place):
+    run = runs.read_run(place / "runs" / "smoke" / made_run("arl_cnn14").id)
+    dataset = isic.read_ham10000(place / "ham")
+    by_lesion = external.score_lesions(run, dataset, "cpu")
+    assert sorted(by_lesion.index) == ["HAM_0", "HAM_1", "HAM_2", "HAM_3", "HAM_4", "HAM_5"]
+    assert by_lesion.between(0, 1).all()
+
+
+def test_what_is_archived_names_runs_and_numbers_and_no_lesion(place):
+    found = external.external_test("smoke", place / "ham", "cpu")
+    assert (found["lesions"], found["images"], found["melanoma"]) == (6, 8, 2)
+    path = external.write("smoke", found)
+    assert "HAM_" not in path.read_text() and "ISIC_" not in path.read_text()
+    assert json.loads(path.read_text()) == found
+    table = shown.external(Study(SMOKE, ()))
+    assert list(table.index) == [*found["runs"], "arl_cnn14 minus resnet14, seed 0"]
+
+
+def test_runs_without_weights_are_said(place, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    with pytest.raises(RunError, match=r"no runs with weights; `arlrepro reproduce` makes them$"):
+        external.external_test("smoke", place / "ham", "cpu")
