@@ -206,14 +206,15 @@ def measure(
 
 @app.command("external")
 def external(
-    ham10000: Annotated[Path, typer.Argument(help="Folder of HAM10000 in its original layout.")],
+    root: Annotated[Path, typer.Argument(help="HAM10000, the official layout, or a folder of images with one CSV.")],
+    name: Annotated[str, typer.Option(help="What to call the data set in the archive.")],
     profile: ProfileName = "isic2017-256",
     device: Device = "auto",
 ) -> None:
-    """Score HAM10000 with the runs whose weights are here, and archive the numbers beside them."""
+    """Score another data set with the runs whose weights are here, and archive the numbers beside them."""
     from arlrepro import external as testing
 
-    typer.echo(str(testing.write(profile, testing.external_test(profile, ham10000, device))))
+    typer.echo(str(testing.write(profile, name, testing.external_test(profile, root, device))))
 
 
 @app.command("score")

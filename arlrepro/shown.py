@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from arlrepro import baselines, runs, signs, synthetic, words
+from arlrepro import baselines, external, runs, signs, synthetic, words
 from arlrepro.archive import RESULTS, Run, Study
 from arlrepro.config import CLASSES, Experiment
 from arlrepro.errors import RunError
@@ -241,21 +241,19 @@ def benchmark() -> pd.DataFrame:
     return shown.set_index(["what", "precision"])
 
 
-def external(study: Study) -> pd.DataFrame:
-    """The archived external test: melanoma AUC of each run on HAM10000 and the paired differences; empty if not run.
+def external_tests(study: Study) -> pd.DataFrame:
+    """The archived external tests: AUC of each run on another data set and the paired differences; empty if not run.
 
     Returns:
-        A row a run or difference: `AUC [95 % CI]` and, for a difference, `p`.
+        A row a data set, class, and run or difference: `AUC [95 % CI]` and, for a difference, `p`.
     """
-    path = runs.archived_folder(study.profile.name) / "ham10000.json"
     rows = {}
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf8"))
-        rows = {
-            name: {"AUC [95 % CI]": words.with_interval(Estimate(one["auc"], *one["auc_ci"])), "p": ""}
-            for name, one in found["runs"].items()
-        } | {
-            name: {"AUC [95 % CI]": words.signed(Estimate(one["value"], *one["ci"])), "p": words.p_value(one["p"])}
-            for name, one in found["differences"].items()
-        }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["AUC [95 % CI]", "p"])
+    for name, found in external.read(study.profile.name).items():
+        for task, figures in found["classes"].items():
+            where = (f"{name}, {found['lesions']} lesions", f"{words.TASKS[task]} ({figures['positives']})")
+            for run, one in figures["runs"].items():
+                rows[(*where, run)] = (words.with_interval(Estimate(one["auc"], *one["auc_ci"])), "")
+            for pair, one in figures["differences"].items():
+                rows[(*where, pair)] = (words.signed(Estimate(one["value"], *one["ci"])), words.p_value(one["p"]))
+    index = pd.MultiIndex.from_tuples(list(rows), names=["data set", "class", "of"]) if rows else None
+    return pd.DataFrame(list(rows.values()), index=index, columns=["AUC [95 % CI]", "p"])

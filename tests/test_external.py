@@ -10,7 +10,7 @@ from test_archive import made_run
 from arlrepro import external, isic, runs, shown
 from arlrepro.archive import WEIGHTS, Study, write_run
 from arlrepro.config import SMOKE
-from arlrepro.errors import RunError
+from arlrepro.errors import DatasetError, RunError
 from arlrepro.train import build
 
 
@@ -39,17 +39,40 @@ def test_a_lesions_score_is_the_mean_over_its_images(place):
     dataset = isic.read_ham10000(place / "ham")
     by_lesion = external.score_lesions(run, dataset, "cpu")
     assert sorted(by_lesion.index) == ["HAM_0", "HAM_1", "HAM_2", "HAM_3", "HAM_4", "HAM_5"]
-    assert by_lesion.between(0, 1).all()
+    assert by_lesion.stack().between(0, 1).all()
 
 
 def test_what_is_archived_names_runs_and_numbers_and_no_lesion(place):
     found = external.external_test("smoke", place / "ham", "cpu")
-    assert (found["lesions"], found["images"], found["melanoma"]) == (6, 8, 2)
-    path = external.write("smoke", found)
+    assert (found["lesions"], found["images"], list(found["classes"])) == (6, 8, ["melanoma"])
+    assert found["classes"]["melanoma"]["positives"] == 2
+    path = external.write("smoke", "ham", found)
     assert "HAM_" not in path.read_text() and "ISIC_" not in path.read_text()
     assert json.loads(path.read_text()) == found
-    table = shown.external(Study(SMOKE, ()))
-    assert list(table.index) == [*found["runs"], "arl_cnn14 minus resnet14, seed 0"]
+    table = shown.external_tests(Study(SMOKE, ()))
+    runs_and_difference = [*found["classes"]["melanoma"]["runs"], "arl_cnn14 minus resnet14, seed 0"]
+    assert list(table.index) == [("ham, 6 lesions", "melanoma (2)", one) for one in runs_and_difference]
+
+
+def test_a_plain_folder_with_one_csv_is_enough(place):
+    labels = ["image_id,melanoma,seborrheic_keratosis", "A,1,0", "B,0,1", "C,0,0", "D,1,0", "E,0,1", "F,0,0"]
+    files = {"labels.csv": "\n".join(labels).encode()}
+    files |= {f"{name}.png": layout.encoded(layout.pixels(i), "PNG") for i, name in enumerate("ABCDEF")}
+    found = external.external_test("smoke", layout.write(place / "plain", files), "cpu")
+    assert {name: one["positives"] for name, one in found["classes"].items()} == {
+        "melanoma": 2,
+        "seborrheic_keratosis": 2,
+    }
+
+
+def test_a_data_set_with_one_kind_of_lesion_is_said(place):
+    files = {
+        "labels.csv": b"image_id,melanoma,seborrheic_keratosis\nA,0,0\n",
+        "A.png": layout.encoded(layout.pixels(1), "PNG"),
+    }
+    root = layout.write(place / "one", files)
+    with pytest.raises(DatasetError, match=r"no class has lesions of both kinds among 1: an AUC is not defined$"):
+        external.external_test("smoke", root, "cpu")
 
 
 def test_runs_without_weights_are_said(place, monkeypatch, tmp_path):
