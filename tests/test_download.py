@@ -145,7 +145,9 @@ def test_without_etag_or_date_the_whole_is_asked_for_again(server, tmp_path):
 def test_ctrl_c_leaves_one_part_that_the_next_call_goes_on_with(server, tmp_path):
     hang = threading.Event()
     server.faults[ARCHIVE] = [Fault(after=100_000, hang=hang), Fault()]
-    code = f"from arlrepro.download import download; download({str(tmp_path)!r}, base_url={server.url!r}, sha256={{}})"
+    # Reason: a job in the background is started with Ctrl-C ignored, and its children inherit that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += f"from arlrepro.download import download; download({str(tmp_path)!r}, base_url={server.url!r}, sha256={{}})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     there = 100_000 // module.PIECE * module.PIECE
     for _ in range(3000):
