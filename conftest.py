@@ -2,6 +2,9 @@
 
 import os
 
+# Reason: the tests' networks are small; threads that wait for each other cost more than they give.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 collect_ignore = ["setup_venv.py", "tests/no_torch"]
 
 
