@@ -116,7 +116,7 @@ def patches(image_side: int, patch_side: int, repeats: int, device: torch.device
         Image.fromarray(image).save(jpeg, "JPEG", quality=90)
         encoded.append(jpeg.getvalue())
     config = PatchConfig(side=patch_side)
-    images = torch.stack([torch.from_numpy(drawn[i % 16]) for i in range(number)]).to(device)
+    images = torch.stack([torch.tensor(drawn[i % 16]) for i in range(number)]).to(device)
     levels = pyramid(images, patch_side)
     loader = DataLoader(PillowPatches(encoded * 16, patch_side), batch_size=32, num_workers=torch.get_num_threads())
 
