@@ -217,6 +217,16 @@ def external(
     typer.echo(str(testing.write(profile, name, testing.external_test(profile, root, device))))
 
 
+@app.command("submission")
+def submission(run: Annotated[Path, typer.Argument(help="Folder of a run, live or archived.")]) -> None:
+    """Print a run's test scores in the challenge's submission format."""
+    from arlrepro import archive
+    from arlrepro import score as scoring
+
+    table = scoring.submission(archive.read_run(run).predictions)
+    typer.echo(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"), nl=False)
+
+
 @app.command("score")
 def score(
     predictions: Annotated[Path, typer.Argument(help="CSV: image_id,melanoma,seborrheic_keratosis; scores in [0, 1].")],

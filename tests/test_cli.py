@@ -89,6 +89,20 @@ def test_scores_of_a_run_are_what_its_metrics_say(tmp_path):
     assert f"{run.metrics['test']['melanoma']['auc']:.3f}" in answer.stdout
 
 
+def test_a_runs_submission_is_a_file_that_score_reads(tmp_path):
+    run = made_run()
+    (tmp_path / run.id).mkdir()
+    write_run(run, tmp_path / run.id)
+    answer = arlrepro("submission", tmp_path / run.id)
+    assert answer.returncode == 0
+    (tmp_path / "predictions.csv").write_text(answer.stdout)
+    truth = run.of("test").reset_index()[["image_id", "melanoma_label", "seborrheic_keratosis_label"]]
+    truth.columns = ["image_id", "melanoma", "seborrheic_keratosis"]
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    scored = arlrepro("score", tmp_path / "predictions.csv", "--truth", tmp_path / "truth.csv", "--json")
+    assert (scored.returncode, json.loads(scored.stdout) != {}) == (0, True)
+
+
 def test_archiving_a_live_run_copies_its_text_files(tmp_path, monkeypatch):
     run = made_run()
     live = tmp_path / "runs" / "smoke" / run.id
