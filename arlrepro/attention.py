@@ -15,7 +15,8 @@ from torchvision.models import ResNet
 from arlrepro.config import EvaluationConfig, Experiment, PatchConfig, classes_of
 from arlrepro.models import ARLBlock, spatial_attention
 from arlrepro.patches import Boxes, cut, evaluation_boxes
-from arlrepro.predict import Lesions, autocast, score
+from arlrepro.precision import autocast
+from arlrepro.predict import Lesions, score
 
 #: Lesions measured at once; it bounds the memory and does not change the figures.
 BATCH = 32

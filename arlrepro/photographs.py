@@ -69,7 +69,8 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
 
     from arlrepro.attention import class_activation_maps, whole_image
     from arlrepro.patches import cut, evaluation_boxes
-    from arlrepro.predict import Lesions, autocast, score
+    from arlrepro.precision import autocast
+    from arlrepro.predict import Lesions, score
 
     photographs = find_photographs(inputs)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

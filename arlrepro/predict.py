@@ -1,7 +1,6 @@
 """From a network and images to one score a lesion: the mean over its evaluation patches."""
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import nn
 
 from arlrepro.config import PatchConfig
 from arlrepro.patches import Boxes, Levels, cut, pyramid
+from arlrepro.precision import autocast
 
 #: Wraps an iterable of a known length in a progress bar, or leaves it as it is.
 Progress = Callable[[Iterable[int], str], Iterable[int]]
@@ -39,11 +39,6 @@ class Lesions:
         """Put decoded images on the device, whole, with the reduced copies that shrinking patches are read from."""
         on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
         return cls(image_ids, pyramid(on_device, patch_side), labels)
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The precision rule: with `bf16` convolutions run in bfloat16, what the blocks add up stays float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def score(

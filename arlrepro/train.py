@@ -22,7 +22,8 @@ from arlrepro.config import CLASSES, Experiment, classes_of
 from arlrepro.errors import DatasetError, RunError
 from arlrepro.models import create
 from arlrepro.patches import cut, epoch, evaluation_boxes
-from arlrepro.predict import Lesions, autocast, score
+from arlrepro.precision import autocast
+from arlrepro.predict import Lesions, score
 
 #: What the history says of one epoch.
 Row = dict[str, int | float]

@@ -20,7 +20,7 @@ from arlrepro.archive import RESULTS, root
 from arlrepro.config import PatchConfig
 from arlrepro.models import create
 from arlrepro.patches import cut, epoch, pyramid
-from arlrepro.predict import autocast
+from arlrepro.precision import autocast
 from arlrepro.progress import bar
 from arlrepro.runs import choose_device
 from arlrepro.synthetic import draw_lesion

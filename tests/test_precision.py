@@ -1,0 +1,58 @@
+"""The precision rule: what is rounded to bfloat16 and what is not, with and without bfloat16 units."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from arlrepro import precision
+from arlrepro.models import create
+from arlrepro.precision import RoundedConvolutions, autocast
+
+CPU = torch.device("cpu")
+
+
+def gradients_of(context, x, weight):
+    """Value and gradients of a small convolution under a context."""
+    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
+    with context:
+        out = F.conv2d(x, weight, padding=1)
+    out.float().square().sum().backward()
+    return out.detach(), x.grad, weight.grad
+
+
+def test_rounded_convolutions_give_what_bfloat16_convolutions_give():
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3)
+    ours = gradients_of(RoundedConvolutions(), x, weight)
+    theirs = gradients_of(torch.autocast("cpu", torch.bfloat16), x, weight)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        # One unit in the last of bfloat16's eight bits, where the order of a sum tips a rounding.
+        torch.testing.assert_close(one.float(), other.float(), rtol=2**-7, atol=2**-7 * float(other.abs().max()))
+
+
+def test_rounded_convolutions_are_not_float32_convolutions():
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3)
+    with RoundedConvolutions():
+        rounded = F.conv2d(x, weight)
+    assert (rounded.float() - F.conv2d(x, weight)).abs().max() > 1e-3
+
+
+def test_float32_is_left_alone():
+    x, weight = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3)
+    with autocast(CPU, "fp32"):
+        out = F.conv2d(x, weight)
+    assert torch.equal(out, F.conv2d(x, weight))
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_the_blocks_add_in_float32_with_and_without_bfloat16_units(monkeypatch, units):
+    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: units)
+    network = create("arl_cnn14").eval()
+    seen = {}
+    network.layer1[0].conv1.register_forward_hook(lambda _m, _i, out: seen.update(convolution=out.dtype))
+    network.layer1[0].register_forward_hook(lambda _m, _i, out: seen.update(block=out.dtype))
+    with torch.inference_mode(), autocast(CPU, "bf16"):
+        network(torch.randn(1, 3, 64, 64))
+    assert seen == {"convolution": torch.bfloat16, "block": torch.float32}
