@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet
 
 from arlrepro.config import EvaluationConfig, Experiment, PatchConfig, classes_of
-from arlrepro.models import ARLBlock, spatial_attention
+from arlrepro.models import ARLBlock
 from arlrepro.patches import Boxes, cut, evaluation_boxes
 from arlrepro.precision import autocast
 from arlrepro.predict import Lesions, score
@@ -171,7 +171,7 @@ def term_sizes(network: nn.Module, lesions: Lesions, experiment: Experiment) -> 
             network(patches)
             for name, block in arl_blocks(network).items():
                 x, f = seen[name].shortcut.float(), seen[name].residual.float()
-                mask = spatial_attention(f)
+                mask = block.mask(f)
                 positions[name] = f.shape[2] * f.shape[3]
                 sizes = [one.square().mean().item() for one in (x, f, block.alpha * mask * x)]
                 squares[name] += len(image) * np.array([*sizes, mask.amax(dim=(2, 3)).mean().item()])
@@ -238,8 +238,8 @@ def maps_of(network: ResNet, lesions: Lesions, experiment: Experiment) -> pd.Dat
 
     Returns:
         A row a lesion, map and position: `image_id`, `map` (a class, or an ARL block's name), `row`, `column`, `value`.
-        A block's mask is averaged over its channels and, where it is finer than 16 x 16, over neighbours; times its
-        number of positions, so that 1 is what a flat mask would have.
+        A block's mask is averaged over its channels and, where it is finer than 16 x 16, over neighbours; divided
+        by its mean, so that 1 is what a flat mask would have.
     """
     tables = []
     for image, patches in _batches(lesions, experiment.patches):
@@ -247,8 +247,8 @@ def maps_of(network: ResNet, lesions: Lesions, experiment: Experiment) -> pd.Dat
             activation = class_activation_maps(network, patches)
             found = dict(zip(classes_of(experiment.task), activation.unbind(dim=1), strict=True))
             for name, inputs in seen.items():
-                mask = spatial_attention(inputs.residual.float()).mean(dim=1)
-                mask = mask * mask.shape[1] * mask.shape[2]
+                mask = arl_blocks(network)[name].mask(inputs.residual.float()).mean(dim=1)
+                mask = mask / mask.mean(dim=(1, 2), keepdim=True)
                 found[name] = F.adaptive_avg_pool2d(mask, min(16, mask.shape[1]))
         for name, values in found.items():
             where = pd.MultiIndex.from_product(

@@ -11,7 +11,7 @@ paper; **V** the code of Vipermdl/ARL; **C** the challenge's page.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from arlrepro.errors import ConfigError
 
@@ -21,12 +21,18 @@ PROTOCOL_VERSION = 1
 SPLITS = ("training", "validation", "test")
 CLASSES = ("melanoma", "seborrheic_keratosis")
 TASKS = (*CLASSES, "joint")
-NETWORKS = ("resnet14", "arl_cnn14", "resnet50", "arl_cnn50")
+#: Alike but for their attention. SE and RAN are the paper's comparison (rec), CBAM and ECA our choice.
+KINDS = ("resnet", "arl_cnn", "se_resnet", "ran", "cbam_resnet", "eca_resnet")
+NETWORKS = tuple(f"{kind}{depth}" for depth in ("14", "50") for kind in KINDS)
+#: Networks whose ResNet part torchvision has ImageNet weights for; a RAN's bottlenecks are others.
+IMAGENET = tuple(name for name in NETWORKS if name.endswith("50") and name != "ran50")
+MASKS = ("positions", "channels", "sigmoid", "none")
+STAGES = (1, 2, 3, 4)
 
 
-def _known(what: str, name: str, known: tuple[str, ...]) -> None:
+def _known(what: str, name: object, known: tuple[object, ...]) -> None:
     if name not in known:
-        raise ConfigError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+        raise ConfigError(f"unknown {what} {name!r}; known: {', '.join(map(str, known))}")
 
 
 def classes_of(task: str) -> tuple[str, ...]:
@@ -74,10 +80,19 @@ class NetworkConfig:
     """The network and how its attention residual blocks are formed."""
 
     name: str = "arl_cnn50"
-    mask: str = "positions"  # the softmax runs over the positions of each channel (rec: a reading of the paper)
+    mask: str = "positions"  # softmax over positions (rec) or channels (AP code, V), sigmoid, or none: α weighs x alone
     alpha: float = 0.001  # α at the start, the weight of the attention term (AP, for fine-tuning)
     alpha_learned: bool = True  # one scalar a block, learned with the weights (AP code)
-    weights: str = "none"  # none (from scratch), imagenet, or the path of a state dict in safetensors
+    weights: str = "none"  # none (from scratch), imagenet, or the path of a state dict, .safetensors or .pth
+    stages: tuple[int, ...] = STAGES  # those of the four whose blocks have the attention term; all of them (abs)
+
+    def __post_init__(self) -> None:
+        _known("network", self.name, NETWORKS)
+        _known("mask", self.mask, MASKS)
+        for stage in self.stages:
+            _known("stage", stage, STAGES)
+        if not self.stages or list(self.stages) != sorted(set(self.stages)):
+            raise ConfigError(f"network.stages is {list(self.stages)}; name at least one, each once, in order")
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,6 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _known("task", self.task, TASKS)
-        _known("network", self.network.name, NETWORKS)
         _known("precision", self.train.precision, ("bf16", "fp32"))
         _known("data source", self.data.source, ("isic2017", "synthetic"))
         for name in ("epochs", "patches_per_image", "batch_size", "halve_every", "validate_every"):
@@ -329,4 +343,4 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return value
     if not isinstance(value, list | tuple):
         raise ConfigError(f"{where} is {value!r}; it must be a list of numbers")
-    return tuple(float(entry) for entry in value)
+    return tuple(_value(get_args(kind)[0], entry, where) for entry in value)

@@ -20,16 +20,21 @@ from arlrepro.config import CLASSES, SPLITS
 from arlrepro.paper import LESIONS, POSITIVES, published_value
 from arlrepro.power import correlation_of_areas, detectable_difference
 
-#: Okabe and Ito's colours, which people with any colour vision tell apart: blues for ResNet, warm ones for ARL.
+#: Okabe and Ito's colours, which people with any colour vision tell apart: blues for ResNet, warm ones for ARL. What is
+#: never in one figure with those has colours near to theirs; the deeper network is the lighter.
 COLOURS = {
     "resnet14": "#0072B2",
     "arl_cnn14": "#D55E00",
     "resnet50": "#56B4E9",
     "arl_cnn50": "#E69F00",
     "se_resnet14": "#009E73",
-    "se_resnet50": "#009E73",
+    "se_resnet50": "#66C2A5",
     "ran14": "#CC79A7",
-    "ran50": "#CC79A7",
+    "ran50": "#E0AFCB",
+    "cbam_resnet14": "#8C6D31",
+    "cbam_resnet50": "#BD9E39",
+    "eca_resnet14": "#7B61A8",
+    "eca_resnet50": "#B3A2CF",
 }
 TASK_COLOURS = {"melanoma": "#9467BD", "seborrheic_keratosis": "#2A9D8F"}
 INK = "#737373"  # text and lines: as far from white as from a dark page

@@ -1,4 +1,4 @@
-r"""The architecture on one page: ResNet, the attention residual learning (ARL) block, and ARL-CNN.
+r"""The architecture on one page: ResNet, the attention residual learning (ARL) block, ARL-CNN, its rivals.
 
 A ResNet bottleneck gives :math:`y = \mathrm{ReLU}(x + F(x))`. The ARL block of Zhang et al. adds an attention term made
 from the block's own output, with no extra layer and one more number:
@@ -11,25 +11,28 @@ shortcut. Everything else is torchvision's ResNet, parameter names included, so 
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
-from torchvision.models import ResNet50_Weights
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from arlrepro.config import NETWORKS
-from arlrepro.errors import ConfigError, some
+from arlrepro.config import STAGES, NetworkConfig
+from arlrepro.fused import SOFTMAX_OVER, FusedAttentionResidual
+from arlrepro.residual_attention import add_attention_modules
+from arlrepro.weights import load_weights
 
 Features = Float[Tensor, "batch channels height width"]
 Output = Float[Tensor, "batch channels_out height_out width_out"]
 
 #: Bottlenecks in the four stages (14: recalled by readers of the paper; 50: abs).
-STAGES = {"14": (1, 1, 1, 1), "50": (3, 4, 6, 3)}
+BOTTLENECKS = {"14": [1, 1, 1, 1], "50": [3, 4, 6, 3]}
+#: The stage of a bottleneck by the width of its 3x3 convolution, as torchvision builds them.
+STAGE_OF_WIDTH = dict(zip((64, 128, 256, 512), STAGES, strict=True))
+#: Gates of channels (SE, ECA) or of channels and positions (CBAM), by timm's names.
+GATES = {"se_resnet": "se", "cbam_resnet": "cbam", "eca_resnet": "eca"}
 
 
 def spatial_attention(features: Features) -> Features:
@@ -55,7 +58,23 @@ def spatial_attention(features: Features) -> Features:
     return features.flatten(2).softmax(dim=2).view_as(features)
 
 
-def attention_residual(shortcut: Features, residual: Features, alpha: Float[Tensor, ""]) -> Features:
+#: The masks by name: what the ablation puts in the place of the softmax over positions.
+MASK_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "positions": spatial_attention,
+    "channels": partial(torch.softmax, dim=1),
+    "sigmoid": torch.sigmoid,
+    # Reason: with M struck out of the equation, what is left of the term is a plain factor, x (1 + α). Its mean is H W
+    # times that of a mask over positions, so the two α are not on one scale; without the term at all it is a ResNet.
+    "none": torch.ones_like,
+}
+
+
+def attention_residual(
+    shortcut: Features,
+    residual: Features,
+    alpha: Float[Tensor, ""],
+    mask: Callable[[Tensor], Tensor] = spatial_attention,
+) -> Features:
     r"""Add a residual mapping and its attention term to the shortcut: the equation as it stands.
 
     .. math:: y = x + F(x) + \alpha \, M \odot x
@@ -66,6 +85,7 @@ def attention_residual(shortcut: Features, residual: Features, alpha: Float[Tens
         shortcut: :math:`x`, or its projection where the shapes differ.
         residual: :math:`F(x)`, the output of the block's last batch norm.
         alpha: :math:`\alpha`, the weight of the attention term.
+        mask: gives :math:`M` of the residual mapping, one of `MASK_FUNCTIONS`.
 
     Returns:
         :math:`y` before the ReLU, of the wider of the two floating types.
@@ -76,59 +96,7 @@ def attention_residual(shortcut: Features, residual: Features, alpha: Float[Tens
         tensor([[[[4.5000, 4.5000],
                   [4.5000, 4.5000]]]])
     """
-    return shortcut + residual + alpha * spatial_attention(residual) * shortcut
-
-
-class FusedAttentionResidual(torch.autograd.Function):
-    r"""`ReLU(attention_residual(x, F, alpha))` in few passes over memory, its mask recomputed in the backward pass.
-
-    With :math:`g` the gradient at the ReLU's input and :math:`a = g \odot x`, summed over positions:
-
-    .. math::
-        \partial x = g + \alpha M \odot g, \qquad
-        \partial F = g + \alpha M \odot \bigl(a - \textstyle\sum_{i,j} M a\bigr), \qquad
-        \partial\alpha = \textstyle\sum M \odot a
-
-    On a CPU it works one image at a time, so that an image's values stay in the cache between the passes.
-    """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, shortcut: Tensor, residual: Tensor, alpha: Tensor) -> Tensor:
-        """Give the block's output; keeps the inputs and the output, not the mask."""
-        output = torch.empty_like(shortcut, memory_format=torch.channels_last)
-        for x, f, y in _in_parts(shortcut, residual, output):
-            f = f.to(x.dtype)
-            torch.addcmul(f, x, f.softmax(dim=1).mul_(alpha).add_(1), out=y)  # F + x (1 + α M)
-            y.relu_()
-        ctx.save_for_backward(shortcut, residual, alpha, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the gradients of shortcut, residual and alpha."""
-        shortcut, residual, alpha, output = ctx.saved_tensors  # type: ignore[attr-defined]
-        at_shortcut = torch.empty_like(shortcut, memory_format=torch.channels_last)
-        at_residual = torch.empty_like(residual, memory_format=torch.channels_last)
-        at_alpha = torch.zeros_like(alpha)
-        parts = _in_parts(shortcut, residual, output, gradient, at_shortcut, at_residual)
-        for x, f, y, upstream, dx, df in parts:
-            mask = f.to(x.dtype).softmax(dim=1)
-            g = upstream * (y > 0)
-            weighted = mask * g
-            torch.addcmul(g, weighted, alpha, out=dx)
-            weighted *= x  # M a
-            total = weighted.sum(dim=1, keepdim=True)
-            at_alpha += total.sum()
-            df.copy_(g.addcmul_(weighted.addcmul_(mask, total, value=-1), alpha))
-        return at_shortcut, at_residual, at_alpha
-
-
-def _in_parts(*maps: Tensor) -> list[tuple[Tensor, ...]]:
-    """Views of the maps as (images, positions, channels): one image at a time on a CPU, all at once on a GPU."""
-    positions_first = [one.permute(0, 2, 3, 1).flatten(1, 2) for one in maps]
-    if maps[0].is_cpu:
-        return list(zip(*(one.split(1) for one in positions_first), strict=True))
-    return [tuple(positions_first)]
+    return shortcut + residual + alpha * mask(residual) * shortcut
 
 
 class ResidualBlock(Bottleneck):
@@ -159,24 +127,45 @@ class ARLBlock(ResidualBlock):
     """A bottleneck with attention residual learning: one scalar, `alpha`, more than ResNet's.
 
     Args:
+        mask: one of `MASK_FUNCTIONS` by name.
         alpha: weight of the attention term at the start.
         alpha_learned: whether training changes it.
-        fused: the fast form; False gives the equation as it stands (the reference, for tests and for reading).
+        fused: the fast form, which the softmax masks have; False gives the equation as it stands (the reference, for
+            tests and for reading).
     """
 
     def __init__(
-        self, *args: object, alpha: float = 0.001, alpha_learned: bool = True, fused: bool = True, **kw: object
+        self,
+        *args: Any,
+        mask: str = "positions",
+        alpha: float = 0.001,
+        alpha_learned: bool = True,
+        fused: bool = True,
+        **kw: Any,
     ) -> None:
-        super().__init__(*args, **kw)  # type: ignore[arg-type]
+        super().__init__(*args, **kw)
+        self.mask = MASK_FUNCTIONS[mask]
         self.alpha = nn.Parameter(torch.tensor(float(alpha)), requires_grad=alpha_learned)
-        self.fused = fused
+        self.softmax_over = mask if fused and mask in SOFTMAX_OVER else None
 
     def forward(self, x: Features) -> Output:
         """Give the block's output :math:`y`."""
         shortcut, residual = self.shortcut(x), self.residual(x)
-        if self.fused:
-            return FusedAttentionResidual.apply(shortcut, residual, self.alpha)
-        return self.relu(attention_residual(shortcut, residual, self.alpha))
+        if self.softmax_over:
+            return FusedAttentionResidual.apply(shortcut, residual, self.alpha, self.softmax_over)
+        return self.relu(attention_residual(shortcut, residual, self.alpha, self.mask))
+
+
+class GatedBlock(ResidualBlock):
+    """A bottleneck whose residual mapping passes a gate, :math:`x + G(F(x))`: what SE, CBAM and ECA have in common."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.gate: nn.Module = nn.Identity()
+
+    def residual(self, x: Features) -> Output:
+        """The residual mapping behind its gate."""
+        return self.gate(super().residual(x))
 
 
 def create(
@@ -187,17 +176,21 @@ def create(
     alpha: float = 0.001,
     alpha_learned: bool = True,
     weights: str = "none",
+    stages: tuple[int, ...] = STAGES,
     fused: bool = True,
 ) -> ResNet:
-    """Build a network of the paper's comparison, from scratch or from weights.
+    """Build a network of the comparison, from scratch or from weights.
+
+    All have ResNet's stem, stages and head; with one seed, what they share starts from the same draws.
 
     Args:
-        name: `resnet14`, `arl_cnn14`, `resnet50` or `arl_cnn50`.
+        name: one of `arlrepro.config.NETWORKS`.
         outputs: logits a patch; 1 for a binary task, 2 for both tasks in one network.
-        mask: the axis of the attention's softmax; `positions` is the only form so far.
-        alpha: α of each ARL block at the start; a ResNet has none.
+        mask: of the ARL blocks, one of `MASK_FUNCTIONS`; the others have none.
+        alpha: α of each ARL block at the start.
         alpha_learned: whether training changes α.
-        weights: `none`, `imagenet` (50 layers, by torchvision), or the path of a state dict in safetensors.
+        weights: `none`, `imagenet`, or the path of a state dict; see `weights.load_weights`.
+        stages: the stages whose blocks are ARL blocks; those of the others are ResNet's.
         fused: the fast form of the ARL block, or the equation as it stands.
 
     Returns:
@@ -205,71 +198,55 @@ def create(
         and gives logits `(batch, outputs)`.
 
     Raises:
-        ConfigError: the network, the mask or the weights are unknown or do not fit.
+        ConfigError: the network, the mask, a stage or the weights are unknown or do not fit.
 
     Example:
         >>> create("arl_cnn14", outputs=2).layer1[0].alpha
         Parameter containing:
         tensor(0.0010, requires_grad=True)
     """
-    if name not in NETWORKS:
-        raise ConfigError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    if mask != "positions":
-        raise ConfigError(f"unknown mask {mask!r}; known: positions")
-    block: Callable[..., nn.Module] = ResidualBlock
-    if name.startswith("arl"):
-        block = partial(ARLBlock, alpha=alpha, alpha_learned=alpha_learned, fused=fused)
-        block.expansion = ResidualBlock.expansion  # type: ignore[attr-defined]  # torchvision reads it off the class
-    network = ResNet(block, list(STAGES[name[-2:]]), num_classes=outputs)  # type: ignore[arg-type]
+    NetworkConfig(name=name, mask=mask, stages=stages)  # refuses what is unknown
+    kind, depth = name[:-2], name[-2:]
+
+    def block(inplanes: int, planes: int, *args: Any, **kw: Any) -> nn.Module:
+        if kind == "arl_cnn" and STAGE_OF_WIDTH[planes] in stages:
+            return ARLBlock(
+                inplanes, planes, *args, mask=mask, alpha=alpha, alpha_learned=alpha_learned, fused=fused, **kw
+            )
+        return (GatedBlock if kind in GATES else ResidualBlock)(inplanes, planes, *args, **kw)
+
+    block.expansion = ResidualBlock.expansion  # type: ignore[attr-defined]  # torchvision reads it off the class
+    bottlenecks = BOTTLENECKS["14" if kind == "ran" else depth]
+    network = ResNet(block, bottlenecks, num_classes=outputs)  # type: ignore[arg-type]
+    if kind in GATES:
+        from timm.layers import create_attn  # Reason: importing timm takes seconds, and most networks do without
+
+        for gated in [one for one in network.modules() if isinstance(one, GatedBlock)]:
+            gated.gate = create_attn(GATES[kind], gated.bn3.num_features)
+    if kind == "ran":
+        add_attention_modules(network, ResidualBlock, depth)
     if weights != "none":
         load_weights(network, weights, name)
     return network.to(memory_format=torch.channels_last)
 
 
-def load_weights(network: ResNet, weights: str, name: str) -> None:
-    """Load a state dict by name; ARL blocks keep their α and a head of another size stays as it was drawn.
+def size(name: str, side: int = 224) -> tuple[int, int]:
+    """Count a network's trainable parameters, with one output, and its multiply-adds for one patch.
 
     Args:
-        network: changed in place.
-        weights: `imagenet`, or the path of a state dict in safetensors.
-        name: the network's name, for the messages.
+        name: one of `arlrepro.config.NETWORKS`.
+        side: of the patch, px.
 
-    Raises:
-        ConfigError: no such weights, or their names and shapes do not fit the network.
+    Returns:
+        Parameters; and multiply-adds of the convolutions and of the classification layer, not of what goes value by
+        value: batch norms, sums, masks and their products.
+
+    Example:
+        >>> size("resnet50")
+        (23510081, 4087138304)
     """
-    state = _imagenet(name) if weights == "imagenet" else _from_file(Path(weights))
-    ours = network.state_dict()
-    if "fc.weight" in state and state["fc.weight"].shape != ours["fc.weight"].shape:
-        state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    wrong = [key for key, value in state.items() if key not in ours or value.shape != ours[key].shape]
-    missing = [key for key in ours if key not in state and not key.endswith("alpha") and not key.startswith("fc.")]
-    if wrong or missing:
-        raise ConfigError(
-            f"weights {weights} do not fit {name}: {len(wrong)} names or shapes of theirs are not the network's "
-            f"({some(wrong)}), {len(missing)} of the network's are missing ({some(missing)})"
-        )
-    network.load_state_dict(state, strict=False)
-
-
-def _imagenet(name: str) -> dict[str, Tensor]:
-    """The state dict of torchvision's ResNet-50 trained on ImageNet (version 1: plain training, as in 2019)."""
-    if not name.endswith("50"):
-        raise ConfigError(f"there are no ImageNet weights for {name}; use weights none, or a 50-layer network")
-    published = ResNet50_Weights.IMAGENET1K_V1
-    where = Path(torch.hub.get_dir()) / "checkpoints" / Path(published.url).name
-    try:
-        return dict(published.get_state_dict(progress=True, check_hash=True, weights_only=True))
-    except OSError as error:
-        raise ConfigError(
-            f"{where} is not there and could not be fetched ({error}); fetch {published.url} on a machine with a "
-            "network and put it there, or give the path of a safetensors file as network.weights"
-        ) from error
-
-
-def _from_file(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ConfigError(f"weights {path}: no such file; give none, imagenet, or the path of a safetensors file")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ConfigError(f"weights {path}: not a safetensors file ({error})") from error
+    with torch.device("meta"):
+        network = create(name).eval()
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, 3, side, side))
+    return sum(one.numel() for one in network.parameters()), counter.get_total_flops() // 2

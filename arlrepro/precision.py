@@ -42,8 +42,8 @@ class RoundedConvolutions(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Round around the two functions that autocast runs in bfloat16, and leave all others as they are."""
-        if func not in (torch.conv2d, F.linear):
+        """Round around the functions that autocast runs in bfloat16, and leave all others as they are."""
+        if func not in (torch.conv1d, torch.conv2d, F.linear):
             return func(*args, **(kwargs or {}))
         rounded = [one.bfloat16().float() if isinstance(one, Tensor) else one for one in args]
         return func(*rounded, **(kwargs or {})).bfloat16()

@@ -50,6 +50,7 @@ def build(experiment: Experiment, seed: int, device: torch.device) -> nn.Module:
         alpha=ours.alpha,
         alpha_learned=ours.alpha_learned,
         weights=ours.weights,
+        stages=ours.stages,
     ).to(device)
 
 

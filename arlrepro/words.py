@@ -19,6 +19,10 @@ NETWORKS = {
     "se_resnet50": "SE-50",
     "ran14": "RAN-14",
     "ran50": "RAN-50",
+    "cbam_resnet14": "CBAM-14",
+    "cbam_resnet50": "CBAM-50",
+    "eca_resnet14": "ECA-14",
+    "eca_resnet50": "ECA-50",
 }
 TASKS = {
     "melanoma": "melanoma",

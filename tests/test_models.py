@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
+import torch.nn.functional as F
+from torch import nn
 from torchvision.models import resnet50
 
+from arlrepro import precision
+from arlrepro.config import MASKS, NETWORKS
 from arlrepro.errors import ConfigError
-from arlrepro.models import (
-    FusedAttentionResidual,
-    attention_residual,
-    create,
-    load_weights,
-    spatial_attention,
-)
+from arlrepro.fused import SOFTMAX_OVER, FusedAttentionResidual
+from arlrepro.models import MASK_FUNCTIONS, ARLBlock, GatedBlock, attention_residual, create, spatial_attention
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -52,31 +52,119 @@ def test_network_with_alpha_zero_equals_torchvision_resnet50(name, patches):
         assert torch.equal(network.eval()(patches), reference.eval()(patches))
 
 
-def test_fused_network_equals_the_equation_as_it_stands(patches):
+@pytest.mark.parametrize("mask", MASKS)
+def test_fused_network_equals_the_equation_as_it_stands(mask, patches):
     torch.manual_seed(0)
-    fused = create("arl_cnn14", outputs=2, alpha=0.5)
-    plain = create("arl_cnn14", outputs=2, alpha=0.5, fused=False)
+    fused = create("arl_cnn14", outputs=2, mask=mask, alpha=0.5)
+    plain = create("arl_cnn14", outputs=2, mask=mask, alpha=0.5, fused=False)
     plain.load_state_dict(fused.state_dict())
     torch.testing.assert_close(fused(patches), plain(patches), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("mask", SOFTMAX_OVER)
 @pytest.mark.parametrize("alpha", [0.0, 0.3, -2.0])
-def test_gradients_of_the_fused_form_are_the_numerical_ones(alpha):
+def test_gradients_of_the_fused_form_are_the_numerical_ones(alpha, mask):
     generator = torch.Generator().manual_seed(3)
     shape = (2, 3, 3, 2)
     x = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
     f = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
     a = torch.tensor(alpha, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(FusedAttentionResidual.apply, (x, f, a))
-    torch.testing.assert_close(FusedAttentionResidual.apply(x, f, a), attention_residual(x, f, a).relu())
+    assert torch.autograd.gradcheck(FusedAttentionResidual.apply, (x, f, a, mask))
+    fused = FusedAttentionResidual.apply(x, f, a, mask)
+    torch.testing.assert_close(fused, attention_residual(x, f, a, MASK_FUNCTIONS[mask]).relu())
 
 
-@pytest.mark.parametrize("name", ["resnet14", "arl_cnn14", "resnet50", "arl_cnn50"])
+# Every network
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_parameter_receives_a_gradient(name, patches):
     network = create(name, outputs=2)
     network(patches).sum().backward()
     without = [key for key, value in network.named_parameters() if value.grad is None or not value.grad.any()]
     assert without == []
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name.endswith("14")])
+@pytest.mark.parametrize("side", [64, 128, 224])
+def test_every_network_takes_patches_of_several_sides(name, side):
+    with torch.inference_mode():
+        assert create(name, outputs=2).eval()(torch.zeros(1, 3, side, side)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("units", [True, False])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name.endswith("14")])
+def test_every_network_adds_in_float32_under_the_precision_rule(monkeypatch, name, units):
+    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: units)
+    network, seen = create(name), []
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        stage.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    with precision.autocast(CPU, "bf16"):
+        logits = network(torch.randn(2, 3, 64, 64))
+    logits.float().sum().backward()
+    assert seen == [torch.float32] * 4
+    assert all(value.grad is not None for value in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["arl_cnn14", "se_resnet14", "ran14", "cbam_resnet14", "eca_resnet14", "arl_cnn50"])
+def test_what_a_network_shares_with_resnet_starts_from_the_same_draws(name):
+    torch.manual_seed(4)
+    resnet = create(f"resnet{name[-2:]}").state_dict()
+    torch.manual_seed(4)
+    other = create(name).state_dict()
+    assert all(torch.equal(value, other[key]) for key, value in resnet.items())
+
+
+@pytest.mark.parametrize("name", ["se_resnet14", "eca_resnet14", "cbam_resnet14"])
+def test_a_gate_weighs_the_residual_and_not_the_shortcut(name):
+    block = create(name).layer1[0].eval()
+    assert isinstance(block, GatedBlock)
+    x = torch.randn(1, 64, 16, 16)
+    with torch.no_grad():
+        plain = super(GatedBlock, block).residual(x)
+        gate = block.residual(x) / plain
+        assert 0 < gate.nanmean() < 1
+        torch.testing.assert_close(block(x), (block.shortcut(x) + gate.nan_to_num() * plain).relu())
+
+
+# The ARL block's variants
+
+
+def loss_and_gradients(network: nn.Module, patches: torch.Tensor) -> list[torch.Tensor]:
+    """The logits and the gradient of every weight but α."""
+    logits = network(patches)
+    F.softplus(logits).mean().backward()
+    return [logits, *(value.grad for name, value in network.named_parameters() if not name.endswith("alpha"))]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_without_its_term_an_arl_cnn_is_resnet_to_the_last_bit(mask, patches):
+    torch.manual_seed(2)
+    resnet = create("resnet14", outputs=2)
+    arl = create("arl_cnn14", outputs=2, mask=mask, alpha=0.0, alpha_learned=False)
+    arl.load_state_dict(resnet.state_dict(), strict=False)
+    pairs = zip(loss_and_gradients(resnet, patches), loss_and_gradients(arl, patches), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_masks_are_those_that_the_config_names():
+    assert tuple(MASK_FUNCTIONS) == MASKS
+
+
+def test_a_mask_over_channels_sums_to_one_at_each_position():
+    mask = MASK_FUNCTIONS["channels"](torch.randn(2, 5, 7, 3))
+    torch.testing.assert_close(mask.sum(dim=1), torch.ones(2, 7, 3))
+
+
+def test_without_a_mask_the_term_is_a_factor_on_the_shortcut():
+    x, f = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
+    found = attention_residual(x, f, torch.tensor(0.25), MASK_FUNCTIONS["none"])
+    torch.testing.assert_close(found, 1.25 * x + f)
+
+
+def test_chosen_stages_have_the_term_and_the_others_are_resnets():
+    blocks = [name for name, one in create("arl_cnn50", stages=(1, 4)).named_modules() if isinstance(one, ARLBlock)]
+    assert blocks == [*(f"layer1.{place}" for place in range(3)), *(f"layer4.{place}" for place in range(3))]
 
 
 @pytest.mark.parametrize(("resnet", "arl", "blocks"), [("resnet14", "arl_cnn14", 4), ("resnet50", "arl_cnn50", 16)])
@@ -102,38 +190,16 @@ def test_attention_term_survives_a_float32_stream_and_not_a_bfloat16_one():
     assert (narrow != 0).float().mean() < 0.1
 
 
-def test_residual_stream_is_float32_under_autocast(patches):
-    network = create("arl_cnn14")
-    kinds = []
-    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
-        stage.register_forward_hook(lambda _module, _inputs, output: kinds.append(output.dtype))
-    with torch.autocast("cpu", torch.bfloat16):
-        network(patches)
-    assert kinds == [torch.float32] * 4
-
-
-def test_weights_of_a_file_load_by_name_and_keep_alpha(tmp_path, patches):
-    reference = resnet50()
-    save_file(shrunk_state(reference), tmp_path / "resnet50.safetensors")
-    network = create("arl_cnn50", outputs=2, alpha=0.25, weights=str(tmp_path / "resnet50.safetensors"))
-    assert torch.equal(network.layer4[2].conv3.weight, reference.layer4[2].conv3.weight)
-    assert network.layer4[2].alpha == 0.25
-    assert network.fc.weight.shape == (2, 2048)
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    save_file({"conv1.weight": torch.zeros(1), "head.weight": torch.zeros(2)}, tmp_path / "w.safetensors")
-    with pytest.raises(ConfigError, match=r"do not fit resnet14: 2 names or shapes of theirs are not the network's"):
-        load_weights(create("resnet14"), str(tmp_path / "w.safetensors"), "resnet14")
-
-
-def test_unknown_names_list_the_known_ones(tmp_path):
-    with pytest.raises(ConfigError, match=r"^unknown network 'vgg'; known: resnet14, arl_cnn14, resnet50, arl_cnn50$"):
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ConfigError, match=rf"^unknown network 'vgg'; known: {', '.join(NETWORKS)}$"):
         create("vgg")
-    with pytest.raises(ConfigError, match=r"^there are no ImageNet weights for resnet14; use weights none"):
-        create("resnet14", weights="imagenet")
-    with pytest.raises(ConfigError, match=r"no such file; give none, imagenet, or the path of a safetensors file$"):
-        create("resnet14", weights=str(tmp_path / "none.safetensors"))
-    (tmp_path / "text.safetensors").write_text("not weights")
-    with pytest.raises(ConfigError, match=r"text.safetensors: not a safetensors file"):
-        create("resnet14", weights=str(tmp_path / "text.safetensors"))
+    with pytest.raises(ConfigError, match=r"^unknown mask 'rows'; known: positions, channels, sigmoid, none$"):
+        create("arl_cnn14", mask="rows")
+    with pytest.raises(ConfigError, match=r"^unknown stage 5; known: 1, 2, 3, 4$"):
+        create("arl_cnn14", stages=(4, 5))
+
+
+@pytest.mark.parametrize("stages", [(), (2, 1), (3, 3)])
+def test_stages_are_named_once_and_in_order(stages):
+    with pytest.raises(ConfigError, match=r"^network.stages is \[.*\]; name at least one, each once, in order$"):
+        create("arl_cnn14", stages=stages)
