@@ -116,8 +116,9 @@ class Study:
         )
 
     def of(self, network: str) -> list[Run]:
-        """The runs of one network, by seed."""
-        return sorted((run for run in self.runs if run.network == network), key=lambda run: run.seed)
+        """The runs of one network by seed; by the profile's own protocol, for a variant is another experiment."""
+        own = [run for run in self.runs if run.experiment.hash == self.profile.experiment.hash]
+        return sorted((run for run in own if run.network == network), key=lambda run: run.seed)
 
     def pairs(self, network: str, other: str) -> list[tuple[Run, Run]]:
         """The runs of two networks that share task and seed, by seed."""

@@ -255,16 +255,22 @@ def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:
 
 
 @cache
-def parameters() -> dict[str, int]:
-    """Trainable parameters of each network with one output, as counted in `models`; a test holds the file to it.
+def sizes() -> pd.DataFrame:
+    """Each network's trainable `parameters`, with one output, and `multiply_adds` of a patch of 224 px.
 
-    Reason: counted once and stored, so that a reader of the claims needs no torch.
+    Reason: counted once by `models.size` and stored, so that a reader needs no torch; a test holds the file to it.
+    """
+    return pd.read_csv(PARAMETERS_CSV, index_col="network")
+
+
+def parameters() -> dict[str, int]:
+    """Trainable parameters of each network with one output.
 
     Example:
         >>> parameters()["resnet50"]
         23510081
     """
-    return pd.read_csv(PARAMETERS_CSV, index_col="network")["parameters"].to_dict()
+    return sizes()["parameters"].to_dict()
 
 
 def _exact(claim: Claim) -> Verdict:

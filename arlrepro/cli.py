@@ -143,11 +143,12 @@ def train(
 
 @app.command("reproduce")
 def reproduce(profile: ProfileName = "demo", data: Data = "", device: Device = "auto") -> None:
-    """Make every run of a profile that is not there yet, and print the table of ResNet against ARL."""
+    """Make every run of a profile that is not there yet, and print ResNet against ARL, or the runs of its variants."""
     from arlrepro import runs, tables
 
     study = runs.reproduce(profile, data, device)
-    typer.echo(tables.resnet_vs_arl(study).to_string())
+    table = tables.runs_table(study) if study.profile.variants else tables.resnet_vs_arl(study)
+    typer.echo(table.to_string())
 
 
 @app.command("results")

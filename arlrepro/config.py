@@ -10,10 +10,12 @@ paper; **V** the code of Vipermdl/ARL; **C** the challenge's page.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from arlrepro.errors import ConfigError
+from arlrepro.plain import check_known, differences, from_plain
 
 #: Raised when the same config no longer gives the same run: the meaning of the protocol, not of one field, has changed.
 PROTOCOL_VERSION = 1
@@ -30,11 +32,6 @@ MASKS = ("positions", "channels", "sigmoid", "none")
 STAGES = (1, 2, 3, 4)
 
 
-def _known(what: str, name: object, known: tuple[object, ...]) -> None:
-    if name not in known:
-        raise ConfigError(f"unknown {what} {name!r}; known: {', '.join(map(str, known))}")
-
-
 def classes_of(task: str) -> tuple[str, ...]:
     """The classes a network of this task scores, in the order of its outputs.
 
@@ -44,7 +41,7 @@ def classes_of(task: str) -> tuple[str, ...]:
         >>> classes_of("melanoma")
         ('melanoma',)
     """
-    _known("task", task, TASKS)
+    check_known("task", task, TASKS)
     return CLASSES if task == "joint" else (task,)
 
 
@@ -87,10 +84,10 @@ class NetworkConfig:
     stages: tuple[int, ...] = STAGES  # those of the four whose blocks have the attention term; all of them (abs)
 
     def __post_init__(self) -> None:
-        _known("network", self.name, NETWORKS)
-        _known("mask", self.mask, MASKS)
+        check_known("network", self.name, NETWORKS)
+        check_known("mask", self.mask, MASKS)
         for stage in self.stages:
-            _known("stage", stage, STAGES)
+            check_known("stage", stage, STAGES)
         if not self.stages or list(self.stages) != sorted(set(self.stages)):
             raise ConfigError(f"network.stages is {list(self.stages)}; name at least one, each once, in order")
 
@@ -134,9 +131,9 @@ class Experiment:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        _known("task", self.task, TASKS)
-        _known("precision", self.train.precision, ("bf16", "fp32"))
-        _known("data source", self.data.source, ("isic2017", "synthetic"))
+        check_known("task", self.task, TASKS)
+        check_known("precision", self.train.precision, ("bf16", "fp32"))
+        check_known("data source", self.data.source, ("isic2017", "synthetic"))
         for name in ("epochs", "patches_per_image", "batch_size", "halve_every", "validate_every"):
             if getattr(self.train, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self.train, name)}; it must be 1 or more")
@@ -149,7 +146,7 @@ class Experiment:
         profile share a hash.
         """
         plain = replace(self, task=Experiment.task, network=replace(self.network, name=NetworkConfig.name))
-        changed = {"protocol": PROTOCOL_VERSION, **_differences(plain, Experiment())}
+        changed = {"protocol": PROTOCOL_VERSION, **differences(plain, Experiment())}
         return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
 
     def run_id(self, seed: int) -> str:
@@ -158,8 +155,16 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A change of a profile's protocol; its runs have a hash of their own."""
+
+    name: str  # in words
+    settings: tuple[str, ...]  # as `--set` takes them
+
+
+@dataclass(frozen=True)
 class Profile:
-    """A named matrix of runs: every network and task, each with every seed, by one protocol."""
+    """A named matrix of runs: every network and task, each with every seed, by one protocol or by variants of it."""
 
     name: str
     purpose: str
@@ -167,9 +172,17 @@ class Profile:
     networks: tuple[str, ...]
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
+    variants: tuple[Variant, ...] = ()  # of the protocol; if there are any, the protocol itself is not run
+
+    def parts(self) -> dict[str, "Profile"]:
+        """The plain profile of each variant, by its name; of a profile without variants itself, unnamed."""
+        varied = {one.name: with_settings(self.experiment, one.settings) for one in self.variants}
+        return {name: replace(self, experiment=one, variants=()) for name, one in varied.items()} or {"": self}
 
     def experiments(self) -> list[Experiment]:
-        """One experiment for each network and task, in the order in which the runs are made."""
+        """One experiment for each variant, network and task, in the order in which the runs are made."""
+        if self.variants:
+            return [one for part in self.parts().values() for one in part.experiments()]
         return [
             replace(self.experiment, task=task, network=replace(self.experiment.network, name=network))
             for task in self.tasks
@@ -247,7 +260,33 @@ SMOKE = Profile(
     seeds=(0,),
 )
 
-PROFILES = {profile.name: profile for profile in (SMOKE, DEMO, ISIC2017_256, PAPER)}
+#: ARL blocks that lack one part. With α fixed at zero they are ResNet's, to the last bit, and need no run.
+ABLATION = (
+    Variant("softmax over channels", ("network.mask=channels",)),
+    Variant("sigmoid in place of the softmax", ("network.mask=sigmoid",)),
+    Variant("no mask: a plain factor on x", ("network.mask=none",)),
+    Variant("α fixed where it starts", ("network.alpha_learned=false",)),
+    Variant("in the last stage alone", ("network.stages=[4]",)),
+    Variant("in all stages but the last", ("network.stages=[1, 2, 3]",)),
+)
+ISIC2017_256_ABLATION = replace(
+    ISIC2017_256,
+    name="isic2017-256-ablation",
+    purpose="variants of the ARL block by the protocol of isic2017-256",
+    networks=("arl_cnn14",),
+    seeds=(0, 1, 2),
+    variants=ABLATION,
+)
+ISIC2017_256_NETWORKS = replace(
+    ISIC2017_256,
+    name="isic2017-256-networks",
+    purpose="other kinds of attention by the protocol of isic2017-256",
+    networks=("se_resnet14", "ran14", "cbam_resnet14", "eca_resnet14"),
+    seeds=(0, 1, 2),
+)
+
+_EVERY = (SMOKE, DEMO, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, PAPER)
+PROFILES = {profile.name: profile for profile in _EVERY}
 
 
 def profile(name: str) -> Profile:
@@ -260,7 +299,7 @@ def profile(name: str) -> Profile:
         >>> profile("demo").networks
         ('resnet14', 'arl_cnn14')
     """
-    _known("profile", name, tuple(PROFILES))
+    check_known("profile", name, tuple(PROFILES))
     return PROFILES[name]
 
 
@@ -279,10 +318,10 @@ def from_dict(stored: dict[str, Any]) -> Experiment:
         >>> from_dict(to_dict(DEMO.experiment)) == DEMO.experiment
         True
     """
-    return _from_dict(Experiment, stored, "config")
+    return from_plain(Experiment, stored, "config")
 
 
-def with_settings(experiment: Experiment, settings: list[str]) -> Experiment:
+def with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
     """Change single fields, given as `section.field=value`.
 
     Args:
@@ -302,45 +341,10 @@ def with_settings(experiment: Experiment, settings: list[str]) -> Experiment:
         section, dot, name = path.strip().partition(".")
         if not (equals and dot):
             raise ConfigError(f"setting {setting!r}: write section.field=value, for example train.epochs=5")
-        _known("section of a setting", section, tuple(f.name for f in fields(Experiment) if f.name != "task"))
-        _known(f"field of {section}", name, tuple(stored[section]))
+        check_known("section of a setting", section, tuple(f.name for f in fields(Experiment) if f.name != "task"))
+        check_known(f"field of {section}", name, tuple(stored[section]))
         try:
             stored[section][name] = json.loads(text)
         except json.JSONDecodeError:
             stored[section][name] = text.strip()
     return from_dict(stored)
-
-
-def _differences(changed: Any, default: Any) -> dict[str, Any]:
-    """The fields of a config that differ from their defaults, nested as the config is."""
-    found: dict[str, Any] = {}
-    for entry in fields(changed):
-        ours, theirs = getattr(changed, entry.name), getattr(default, entry.name)
-        if is_dataclass(ours):
-            if inner := _differences(ours, theirs):
-                found[entry.name] = inner
-        elif ours != theirs:
-            found[entry.name] = ours
-    return found
-
-
-def _from_dict(kind: type, stored: dict[str, Any], where: str) -> Any:
-    types = get_type_hints(kind)
-    for name in stored:
-        _known(f"field of {where}", name, tuple(types))
-    return kind(**{name: _value(types[name], value, f"{where}.{name}") for name, value in stored.items()})
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    """The stored value as the field's type; whole numbers are welcome where a fraction is meant."""
-    if is_dataclass(kind):
-        return _from_dict(kind, value, where)  # type: ignore[arg-type]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind in (int, float, str, bool):
-        if type(value) is not kind:
-            raise ConfigError(f"{where} is {value!r}; it must be of type {kind.__name__}")
-        return value
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f"{where} is {value!r}; it must be a list of numbers")
-    return tuple(_value(get_args(kind)[0], entry, where) for entry in value)

@@ -5,7 +5,8 @@ A quantity is named as in `metrics.json` (`mean_auc`, `melanoma.auc`, `seborrhei
 minus the same network without its attention term.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -48,6 +49,13 @@ class Outcome(Generic[Found]):
         return "seeds and lesions" if len(self.seeds) > 1 else "lesions alone"
 
 
+def known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Found] | None:
+    """An outcome, or None where the runs have it not: an empty cell."""
+    with suppress(RunError, MetricError):
+        return outcome(*given)
+    return None
+
+
 def classes_in(quantity: str) -> tuple[str, ...]:
     """The classes whose scores a quantity needs.
 
@@ -82,12 +90,15 @@ def shared_runs(study: Study, networks: Sequence[str], classes: Sequence[str] = 
     Raises:
         RunError: a network has no run that scores the classes, or the networks have no seed in common.
     """
-    by_seed = {network: runs_by_seed(study, network, classes) for network in networks}
+    return _in_shared_seeds({network: runs_by_seed(study, network, classes) for network in networks}, study)
+
+
+def _in_shared_seeds(by_seed: dict[str, dict[int, list[Run]]], study: Study) -> dict[str, list[list[Run]]]:
     if without := [words.network(network) for network, found in by_seed.items() if not found]:
         raise RunError(f"no run of {some(without)} in the archive of {study.profile.name}")
     shared = sorted(set.intersection(*(set(found) for found in by_seed.values())))
     if not shared:
-        names = some([words.network(one) for one in networks])
+        names = some([words.network(one) for one in by_seed])
         raise RunError(f"{names} have no seed in common in the archive of {study.profile.name}")
     return {network: [found[seed] for seed in shared] for network, found in by_seed.items()}
 
@@ -224,10 +235,33 @@ def difference(study: Study, networks: Sequence[str], quantity: str, removed: st
         before, after = _removed(chosen[networks[0]], classes, removed), scores[networks[0]]
     else:
         before, after = scores[networks[0]], scores[networks[1]]
+    return Outcome(_auc_difference(truth, before, after), _seeds(chosen), _ids(chosen), truth.shape[1])
+
+
+def _auc_difference(truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> Difference:
     if len(after) > 1:
-        found = seeds_and_lesions_difference(truth, before, after)
-    else:
-        found = paired_difference(truth, before[0], after[0])
+        return seeds_and_lesions_difference(truth, before, after)
+    return paired_difference(truth, before[0], after[0])
+
+
+def variant_difference(study: Study, variant: Study, network: str, quantity: str) -> Outcome[Difference]:
+    """A network by the protocol minus the same network by a variant of it, by seeds that both have.
+
+    Args:
+        study: the runs by the protocol.
+        variant: those by its variant, a part of another profile.
+        network: its name.
+        quantity: an AUC of `metrics.json`.
+
+    Raises:
+        RunError: one of them has no run of the network, or they have no seed or no lesions in common.
+        MetricError: the difference has no variance.
+    """
+    classes = classes_in(quantity)
+    by_seed = {one.profile.name: runs_by_seed(one, network, classes) for one in (variant, study)}
+    chosen = _in_shared_seeds(by_seed, variant)
+    truth, scores = scored(chosen, classes)
+    found = _auc_difference(truth, *scores.values())
     return Outcome(found, _seeds(chosen), _ids(chosen), truth.shape[1])
 
 

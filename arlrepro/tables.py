@@ -1,7 +1,6 @@
 """Results as tables to be read: a Study in, a DataFrame with words for headers out; no network, no image."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from math import isnan
 from pathlib import Path
 
@@ -10,12 +9,10 @@ import pandas as pd
 
 from arlrepro import outcomes, words
 from arlrepro.archive import RESULTS, Run, Study
-from arlrepro.claims import Verdict, parameters, published_effect
+from arlrepro.claims import Verdict, parameters, published_effect, sizes
 from arlrepro.comparisons import holm
-from arlrepro.config import CLASSES, classes_of
-from arlrepro.errors import MetricError, RunError
+from arlrepro.config import CLASSES, IMAGENET, classes_of
 from arlrepro.intervals import Estimate
-from arlrepro.outcomes import Found, Outcome
 from arlrepro.paper import published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
@@ -57,7 +54,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
             for metric, quantity in quantities.items():
                 row[words.METRICS[metric], PAPER] = words.number(published_value(network, quantity))
                 row[words.METRICS[metric], OURS] = ""
-                if ours := _known(outcomes.figure, study, network, quantity):
+                if ours := outcomes.known(outcomes.figure, study, network, quantity):
                     row[words.METRICS[metric], OURS] = words.with_interval(ours.estimate)
                     over = (words.seeds(ours.seeds), ours.over)
             row["our runs", "seeds"], row["our runs", "interval over"] = over
@@ -65,13 +62,6 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     table.index.names = ["network", "task"]
     return table
-
-
-def _known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Found] | None:
-    """An outcome, or None where the runs have it not: an empty cell."""
-    with suppress(RunError, MetricError):
-        return outcome(*given)
-    return None
 
 
 def _test_aucs(run: Run) -> Iterator[tuple[str, str]]:
@@ -92,6 +82,7 @@ def runs_table(study: Study) -> pd.DataFrame:
             "network": words.network(run.network),
             "task": words.TASKS[run.experiment.task],
             "seed": run.seed,
+            "started from": words.start(run.experiment.network.weights),
             **dict(_test_aucs(run)),
             "epochs": len(run.history),
             "minutes": words.number(run.environment["seconds"] / 60, 1),
@@ -136,7 +127,7 @@ def differences(study: Study) -> pd.DataFrame:
     """
     rows = []
     for base, other in outcomes.partners(study):
-        known = {one: _known(outcomes.difference, study, (base, other), one) for one in AUCS}
+        known = {one: outcomes.known(outcomes.difference, study, (base, other), one) for one in AUCS}
         found = {quantity: ours for quantity, ours in known.items() if ours}
         # Reason: a member of the family that has no runs counts as p = 1, so that the family keeps its size.
         adjusted = holm(np.array([found[one].estimate.p if one in found else 1.0 for one in AUCS]))
@@ -167,6 +158,33 @@ def missing(study: Study) -> str:
     if not study.missing:
         return f"All {planned} planned runs are there."
     return f"{len(study.missing)} of {planned} planned runs are not there yet: {', '.join(study.missing)}."
+
+
+#: What each kind of network can take of ImageNet's weights, where it can take any.
+FROM_IMAGENET = {"resnet": "all but the head", "arl_cnn": "all but the head and α"}
+
+
+def networks() -> pd.DataFrame:
+    """Every network that can be trained here: its size, and what its weights can start from.
+
+    Returns:
+        A row a network, by depth: parameters, with one output; those over the ResNet's of its depth; multiply-adds of
+        a patch of 224 px, in millions; where its first weights can come from beside a random draw.
+    """
+    rows = []
+    for network, size in sizes().iterrows():
+        kind, depth = str(network)[:-2], str(network)[-2:]
+        part = FROM_IMAGENET.get(kind, "all but the head and its gates")
+        rows.append(
+            {
+                "network": words.network(str(network)),
+                "parameters": f"{size['parameters']:,}",
+                "more than ResNet": f"{size['parameters'] - parameters()[f'resnet{depth}']:+,}",
+                "multiply-adds, millions": f"{size['multiply_adds'] / 1e6:,.1f}",
+                "from ImageNet": part if network in IMAGENET else "nothing",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def costs(study: Study) -> pd.DataFrame:
@@ -248,7 +266,7 @@ def focus(study: Study) -> pd.DataFrame:
                 }
             )
     for base, other in outcomes.partners(study):
-        found = {name: _known(outcomes.difference, study, (base, other), key) for key, name in columns.items()}
+        found = {name: outcomes.known(outcomes.difference, study, (base, other), key) for key, name in columns.items()}
         shared = next((one for one in found.values() if one), None)
         if shared:
             rows.append(
@@ -278,7 +296,7 @@ def removal(study: Study) -> pd.DataFrame:
                 "taken out of": "all blocks" if removed == "all" else words.block(removed),
             }
             for quantity in AUCS:
-                found = _known(outcomes.difference, study, [network], f"removal.{quantity}", removed)
+                found = outcomes.known(outcomes.difference, study, [network], f"removal.{quantity}", removed)
                 row[words.QUANTITIES[quantity]] = words.signed(found.estimate) if found else ""
                 if quantity == "mean_auc":
                     row["p, mean AUC"] = words.p_value(found.estimate.p) if found else ""

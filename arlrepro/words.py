@@ -31,6 +31,7 @@ TASKS = {
     "joint": "both in one network",
 }
 METRICS = {"auc": "AUC", "accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPE"}
+STARTS = {"none": "drawn at random", "imagenet": "ImageNet"}
 QUANTITIES = {
     "mean_auc": "mean AUC",
     "melanoma.auc": "AUC, melanoma",
@@ -49,6 +50,16 @@ def network(name: str) -> str:
         'ARL-CNN14'
     """
     return NETWORKS.get(name, name)
+
+
+def start(weights: str) -> str:
+    """Where the weights of a network came from, of what its config names.
+
+    Example:
+        >>> start("none"), start("weights/resnet50.pth")
+        ('drawn at random', 'a file')
+    """
+    return STARTS.get(weights, "a file")
 
 
 def block(name: str) -> str:

@@ -12,9 +12,9 @@ from arlrepro import claims
 from arlrepro.archive import Study
 from arlrepro.claims import CANNOT_TELL, NOT_REPLICATED, REPLICATED, Claim, decide, difference_rule, read_claims
 from arlrepro.comparisons import Difference
-from arlrepro.config import NETWORKS, PAPER
+from arlrepro.config import NETWORKS, PAPER, PROFILES
 from arlrepro.errors import ConfigError
-from arlrepro.models import create
+from arlrepro.models import size
 
 REAL = "isic2017-256"
 CLAIMS = read_claims()
@@ -68,7 +68,7 @@ def test_no_claim_is_exploratory_and_one_is_primary():
     [
         ({"rule": "taste"}, "claim focus: no rule 'taste'; there are difference, level, exact"),
         ({"networks": ["vgg16"]}, f"claim focus: no network 'vgg16'; there are {', '.join(NETWORKS)}"),
-        ({"profile": "big"}, "claim focus: no profile 'big'; there are smoke, demo, isic2017-256, paper"),
+        ({"profile": "big"}, f"claim focus: no profile 'big'; there are {', '.join(PROFILES)}"),
         ({"family": "auc99"}, "claim focus: no family 'auc99'; there are auc50, auc14"),
         ({"id": "term-matters"}, "term-matters stand twice; an id names one claim"),
         (
@@ -255,9 +255,12 @@ def test_a_level_is_reached_by_the_upper_end_of_the_interval():
 # Parameters
 
 
-def test_stored_parameter_counts_are_those_of_the_networks():
-    counted = {name: sum(one.numel() for one in create(name).parameters()) for name in NETWORKS}
-    assert claims.parameters() == counted
+def test_stored_sizes_are_those_of_the_networks():
+    stored = {
+        name: (row.parameters, row.multiply_adds)
+        for name, row in zip(claims.sizes().index, claims.sizes().itertuples(), strict=True)
+    }
+    assert stored == {name: size(name) for name in NETWORKS}
 
 
 def test_arl_cnn50_has_sixteen_parameters_more():

@@ -24,9 +24,9 @@ PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
 #: The direction: every module, each importing only from those before it.
 # fmt: off
 ORDER = [
-    "errors", "progress", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling", "power",
-    "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures",
-    "pictures", "beyond",
+    "errors", "progress", "plain", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling",
+    "power", "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables",
+    "ablation", "figures", "pictures", "beyond",
     "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
     "patches", "fused", "residual_attention", "weights", "models", "precision", "predict", "attention", "train", "runs",
     "external", "shown", "photographs", "book", "cli",

@@ -131,3 +131,18 @@ def test_a_saved_table_is_read_back_and_typeset(tmp_path, table):
     stored = pd.read_csv(tmp_path / "main.csv", dtype=str, keep_default_na=False, header=None)
     assert stored.to_numpy().tolist()[-1][-1] == str(table.iloc[-1, -1])
     assert "\\begin{tabular}" in (tmp_path / "main.tex").read_text(encoding="utf8")
+
+
+# Networks
+
+
+def test_networks_are_listed_with_what_they_have_more_than_resnet():
+    table = tables.networks().set_index("network")
+    assert list(table.loc[["ResNet-14", "ARL-CNN14", "ARL-CNN50"], "more than ResNet"]) == ["+0", "+4", "+16"]
+    assert table.loc["ARL-CNN50", "multiply-adds, millions"] == table.loc["ResNet-50", "multiply-adds, millions"]
+
+
+def test_only_networks_of_50_layers_with_resnets_bottlenecks_start_from_imagenet():
+    table = tables.networks().set_index("network")["from ImageNet"]
+    assert list(table[table != "nothing"].index) == ["ResNet-50", "ARL-CNN50", "SE-50", "CBAM-50", "ECA-50"]
+    assert table["SE-50"] == "all but the head and its gates"

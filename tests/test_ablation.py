@@ -1,0 +1,79 @@
+"""The ablation says what its runs say, of each variant by itself, and how many of them are there."""
+
+import pytest
+from made import made_run, made_study, scores
+
+from arlrepro import ablation
+from arlrepro.archive import Study, write_run
+from arlrepro.config import ABLATION, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, SMOKE
+
+STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
+GAP = "as it is minus this [95 % CI]"
+
+
+@pytest.fixture
+def archive(tmp_path, monkeypatch):
+    """An archive with two seeds of the mask over channels, one of the sigmoid, and one of squeeze-and-excitation."""
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    channels, sigmoid, *_ = ISIC2017_256_ABLATION.experiments()
+    squeeze, *_ = ISIC2017_256_NETWORKS.experiments()
+    for profile, experiment, seed, gain in (
+        (ISIC2017_256_ABLATION, channels, 0, 0.3),
+        (ISIC2017_256_ABLATION, channels, 1, 0.3),
+        (ISIC2017_256_ABLATION, sigmoid, 0, 0.1),
+        (ISIC2017_256_NETWORKS, squeeze, 0, 0.3),
+    ):
+        run = made_run(experiment, seed, scores(gain, seed))
+        folder = tmp_path / "results" / profile.name / run.id
+        folder.mkdir(parents=True)
+        write_run(run, folder)
+
+
+def test_every_variant_has_a_row_that_counts_its_runs(archive):
+    table = ablation.variants(STUDY).loc["ARL-CNN14"]
+    assert list(table.index) == [
+        *("as it is", "α fixed at zero, ResNet-14", "term taken out after training"),
+        *(one.name for one in ABLATION),
+    ]
+    assert list(table["runs"]) == ["2 of 5", "2 of 5", "2 of 5", "2 of 3", "1 of 3", *["0 of 3"] * 4]
+    assert set(table["started from"]) == {"drawn at random"}
+
+
+def test_a_variant_is_compared_with_the_network_as_it_is_in_the_seeds_of_both(archive):
+    table = ablation.variants(STUDY).loc["ARL-CNN14"]
+    assert table.loc["softmax over channels", GAP].startswith("+0.000 ")  # the same scores, lesion by lesion
+    assert table.loc["softmax over channels", "compared in"] == "seeds 0, 1"
+    assert table.loc["sigmoid in place of the softmax", "compared in"] == "seed 0"
+    as_it_is, sigmoid = (run.metrics["test"]["mean_auc"] for run in (STUDY.of("arl_cnn14")[0], STUDY.of("resnet14")[0]))
+    assert table.loc["sigmoid in place of the softmax", GAP].startswith(f"{as_it_is - sigmoid:+.3f} ")
+
+
+def test_a_variant_without_runs_is_empty(archive):
+    row = ablation.variants(STUDY).loc[("ARL-CNN14", "in the last stage alone")]
+    assert row["runs"] == "0 of 3"
+    assert (row.drop(["runs", "started from"]) == "").all()
+
+
+def test_other_networks_are_compared_with_the_studys_resnet(archive):
+    table = ablation.other_networks(STUDY)
+    assert list(table.index) == ["ResNet-14", "ARL-CNN14", "SE-14", "RAN-14", "CBAM-14", "ECA-14"]
+    assert list(table["runs"]) == ["2 of 5", "2 of 5", "1 of 3", "0 of 3", "0 of 3", "0 of 3"]
+    assert table.loc["SE-14", "compared in"] == "seed 0"
+    assert table.loc["SE-14", "minus ResNet [95 % CI]"].startswith("+")
+
+
+def test_the_runs_of_a_variant_are_not_counted_among_the_protocols_own(archive):
+    parts = ablation.beside(STUDY, "ablation")
+    together = Study(ISIC2017_256, (*STUDY.runs, *(run for part in parts.values() for run in part.runs)))
+    assert together.of("arl_cnn14") == STUDY.of("arl_cnn14")
+
+
+def test_what_is_planned_is_said_with_and_without_plans(archive):
+    assert ablation.about(STUDY) == (
+        "3 of 18 planned runs of variants of the ARL block are there.\n"
+        "1 of 12 planned runs of other kinds of attention are there."
+    )
+    assert ablation.about(Study(SMOKE, ())) == (
+        "No runs of variants of the ARL block are planned beside those of smoke.\n"
+        "No runs of other kinds of attention are planned beside those of smoke."
+    )
