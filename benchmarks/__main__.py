@@ -17,7 +17,7 @@ from torchvision import models as torchvision_models
 from torchvision import transforms
 
 from arlrepro.archive import RESULTS, root
-from arlrepro.config import PatchConfig
+from arlrepro.config import KINDS, PatchConfig
 from arlrepro.models import create
 from arlrepro.patches import cut, epoch, pyramid
 from arlrepro.precision import autocast
@@ -26,10 +26,11 @@ from arlrepro.runs import choose_device
 from arlrepro.synthetic import draw_lesion
 
 SIDE = 224  # px of a patch
+PILLOW = "Pillow in a DataLoader"
 Row = dict[str, str | float]
 
 
-def medians(cases: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, float]:
+def turns(cases: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of each case: one warm-up, then all cases in turn, so that a drift of the machine meets all alike."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for turn in bar(range(repeats + 1), desc=" | ".join(cases)[:40], unit="turn"):
@@ -40,7 +41,21 @@ def medians(cases: dict[str, Callable[[], None]], repeats: int, device: torch.de
                 torch.cuda.synchronize()
             if turn:
                 times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(one) for name, one in times.items()}
+    return times
+
+
+def timed_row(what: str, times: dict[str, list[float]], name: str, base: str, number: int, precision: str = "") -> Row:
+    """A case's median time, and the median over the turns of its time over another's in the same turn."""
+    seconds = statistics.median(times[name])
+    return {
+        "what": f"{what}, {name}",
+        "precision": precision,
+        "seconds": seconds,
+        "a second": number / seconds,
+        "unit": "patches",
+        "ratio": statistics.median(ours / theirs for ours, theirs in zip(times[name], times[base], strict=True)),
+        "ratio to": base,
+    }
 
 
 def training_step(network: nn.Module, batch: torch.Tensor, precision: str) -> Callable[[], None]:
@@ -57,31 +72,16 @@ def training_step(network: nn.Module, batch: torch.Tensor, precision: str) -> Ca
 
 
 def steps(depth: str, precision: str, batch_size: int, repeats: int, device: torch.device) -> list[Row]:
-    """Step times of ARL-CNN as networks use it and as the equation stands, over ResNet under the same rule."""
+    """Step times of every network, and of ARL-CNN as the equation stands, over ResNet under the same rule."""
     batch = torch.randn(batch_size, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
-    networks: dict[str, nn.Module] = {
-        f"resnet{depth}": create(f"resnet{depth}"),
-        f"arl_cnn{depth}": create(f"arl_cnn{depth}"),
-        f"arl_cnn{depth}, the equation as it stands": create(f"arl_cnn{depth}", fused=False),
-    }
+    networks: dict[str, nn.Module] = {f"{kind}{depth}": create(f"{kind}{depth}") for kind in KINDS}
+    networks[f"arl_cnn{depth}, the equation as it stands"] = create(f"arl_cnn{depth}", fused=False)
     if depth == "50":
         plain = torchvision_models.resnet50(num_classes=1).to(memory_format=torch.channels_last)
         networks["torchvision's resnet50"] = plain
     cases = {name: training_step(one.to(device).train(), batch, precision) for name, one in networks.items()}
-    found = medians(cases, repeats, device)
-    base = found[f"resnet{depth}"]
-    return [
-        {
-            "what": f"training step, {name}",
-            "precision": precision,
-            "seconds": seconds,
-            "a second": batch_size / seconds,
-            "unit": "patches",
-            "ratio": seconds / base,
-            "ratio to": f"resnet{depth}",
-        }
-        for name, seconds in found.items()
-    ]
+    times = turns(cases, repeats, device)
+    return [timed_row("training step", times, name, f"resnet{depth}", batch_size, precision) for name in times]
 
 
 class PillowPatches(Dataset):
@@ -128,18 +128,9 @@ def patches(image_side: int, patch_side: int, repeats: int, device: torch.device
         for _ in loader:
             pass
 
-    found = medians({"one warp a patch": warp, "Pillow in a DataLoader": pillow}, repeats, device)
+    times = turns({"one warp a patch": warp, PILLOW: pillow}, repeats, device)
     return [
-        {
-            "what": f"patches of {patch_side} px from {image_side} px, {name}",
-            "precision": "",
-            "seconds": seconds,
-            "a second": number / seconds,
-            "unit": "patches",
-            "ratio": seconds / found["Pillow in a DataLoader"],
-            "ratio to": "Pillow",
-        }
-        for name, seconds in found.items()
+        timed_row(f"patches of {patch_side} px from {image_side} px", times, name, PILLOW, number) for name in times
     ]
 
 
