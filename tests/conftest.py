@@ -32,9 +32,13 @@ def validation() -> Lesions:
     return made_lesions(12, seed=2)
 
 
-@pytest.fixture(scope="session")
-def short() -> Experiment:
+def short_experiment(**settings: object) -> Experiment:
     """Three epochs of three steps with an ARL-CNN14 and both tasks."""
     train = TrainConfig(epochs=3, patches_per_image=1, batch_size=8, patience=0, learning_rate=0.02, halve_every=2)
     network = replace(SMOKE.experiment.network, name="arl_cnn14")
-    return replace(SMOKE.experiment, network=network, train=train)
+    return replace(SMOKE.experiment, network=network, train=replace(train, **settings))
+
+
+@pytest.fixture(scope="session")
+def short() -> Experiment:
+    return short_experiment()

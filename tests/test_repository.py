@@ -28,7 +28,7 @@ ORDER = [
     "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures",
     "pictures", "beyond",
     "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
-    "patches", "models", "precision", "predict", "attention", "train", "runs", "external", "shown", "photographs",
+    "patches", "models", "precision", "predict", "attention", "checkpoints", "machine", "train", "runs", "external", "shown", "photographs",
     "book", "cli",
 ]
 # fmt: on
