@@ -10,5 +10,6 @@ from arlrepro.runs import save_weights
 from arlrepro.train import train
 
 out = Path(sys.argv[1])
-checkpoint = Checkpoint(out / "state", every=0)
-save_weights(train(short_experiment(), 0, made_lesions(24, seed=1), made_lesions(12, seed=2), checkpoint).network, out / "weights")
+training, validation = made_lesions(24, seed=1), made_lesions(12, seed=2)
+trained = train(short_experiment(), 0, training, validation, Checkpoint(out / "state", every=0.0))
+save_weights(trained.network, out / "weights")
