@@ -11,7 +11,6 @@ import inspect
 import os
 import platform
 import shutil
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +77,7 @@ def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
 
 
 def drawing() -> str:
-    """Six digits of a hash of all that decides which lesions are drawn: the code, but for its comments, and `GALLERY`."""
+    """Six digits of a hash of what decides which lesions are drawn: the code, without its comments, and `GALLERY`."""
     code = [ast.dump(ast.parse(inspect.getsource(module))) for module in (scene, signs, synthetic)]
     return hashlib.sha256(repr((code, GALLERY)).encode()).hexdigest()[:6]
 

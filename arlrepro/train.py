@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -178,7 +178,7 @@ class _Training:
             if due:
                 self._save()
                 last_saved = time.perf_counter()
-        return float(self.fabric.all_reduce(self.losses.double().mean()))
+        return float(cast(Tensor, self.fabric.all_reduce(self.losses.double().mean())))
 
     def _step(self, image: Int[Tensor, " batch"], boxes: Boxes) -> Float[Tensor, ""]:
         """One step of SGD; returns the mean loss over this process's patches of the batch.
@@ -206,7 +206,8 @@ class _Training:
                 after = after + _joined(self.statistics)
                 _spread(before, self.statistics)
         if config.parts > 1:
-            _spread(self.fabric.all_reduce(after, reduce_op="sum") / config.parts, self.statistics)
+            every = cast(Tensor, self.fabric.all_reduce(after, reduce_op="sum"))
+            _spread(every / config.parts, self.statistics)
         self.optimiser.step()
         return total
 

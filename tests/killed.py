@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from conftest import made_lesions, short_experiment
+from shorts import made_lesions, short_experiment
 
 from arlrepro.checkpoints import Checkpoint
 from arlrepro.runs import save_weights

@@ -28,8 +28,8 @@ ORDER = [
     "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures",
     "pictures", "beyond",
     "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
-    "patches", "models", "precision", "predict", "attention", "checkpoints", "machine", "train", "runs", "external", "shown", "photographs",
-    "book", "cli",
+    "patches", "models", "precision", "predict", "attention", "checkpoints", "machine", "train", "runs",
+    "external", "shown", "photographs", "book", "cli",
 ]
 # fmt: on
 #: Read alone by those who have results and no torch, and by the published pages.

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from conftest import made_lesions, short_experiment
+from shorts import made_lesions, short_experiment
 
 from arlrepro.machine import launch
 from arlrepro.runs import save_weights
