@@ -33,6 +33,11 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Change one field, for example --set train.epochs=5; may be repeated.")
 ]
 
+Log = Annotated[str, typer.Option("--log", help="Keep the history as csv or tensorboard, too; none does not.")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="On a GPU: only kernels that give the same bits at every call; slower.")
+]
+
 
 @data_app.command("download")
 def download(
@@ -125,28 +130,50 @@ def train(
     data: Data = "",
     device: Device = "auto",
     settings: Settings = None,
+    log: Log = "none",
+    deterministic: Deterministic = False,
+    checkpoint_every: Annotated[float, typer.Option(help="Seconds; so much is lost at most if it is killed.")] = 300.0,
 ) -> None:
-    """Train one network, or show the run if it is there; an interrupted run goes on where it stopped."""
+    """Train one network, or show the run if it is there; an interrupted run goes on where it stopped.
+
+    Several GPUs or machines: torchrun --nproc-per-node N -m arlrepro.cli train ... --set train.parts=N
+    """
     import yaml
 
     from arlrepro import runs
 
+    _choose_kernels(deterministic)
     chosen = config.profile(profile)
     stored = config.to_dict(chosen.experiment)
     stored["task"] = task or chosen.tasks[0]
     stored["network"]["name"] = network
     experiment = config.with_settings(config.from_dict(stored), settings or [])
     typer.echo(yaml.safe_dump(config.to_dict(experiment), sort_keys=False), err=True)
-    run = runs.train_or_load(experiment, seed, runs.live_folder(profile), data=data, device=device)
+    run = runs.train_or_load(
+        experiment,
+        seed,
+        runs.live_folder(profile),
+        data=data,
+        device=device,
+        log=log,
+        checkpoint_every=checkpoint_every,
+    )
     typer.echo(str(run.folder))
 
 
 @app.command("reproduce")
-def reproduce(profile: ProfileName = "demo", data: Data = "", device: Device = "auto") -> None:
+def reproduce(
+    profile: ProfileName = "demo",
+    data: Data = "",
+    device: Device = "auto",
+    log: Log = "none",
+    deterministic: Deterministic = False,
+) -> None:
     """Make every run of a profile that is not there yet, and print ResNet against ARL, or the runs of its variants."""
     from arlrepro import runs, tables
 
-    study = runs.reproduce(profile, data, device)
+    _choose_kernels(deterministic)
+    study = runs.reproduce(profile, data, device, log=log)
     table = tables.runs_table(study) if study.profile.variants else tables.resnet_vs_arl(study)
     typer.echo(table.to_string())
 
@@ -284,6 +311,13 @@ def book(
     else:
         for page in pages.publish(profile):
             typer.echo(str(page))
+
+
+def _choose_kernels(deterministic: bool) -> None:
+    if deterministic:
+        from arlrepro import machine
+
+        machine.use_deterministic_kernels()
 
 
 def _markdown(table: "pd.DataFrame") -> str:

@@ -50,6 +50,7 @@ class DataConfig:
     """Which images, and the side they are decoded to once."""
 
     source: str = "isic2017"  # isic2017 (official layout at --data) or synthetic (drawn by arlrepro.synthetic)
+    extra: bool = False  # also train on the images that `arlrepro data extra` put into the folder `extra` beside them
     side: int = 1120  # px of the cached copy; 5 x 224, so that the smallest patch keeps 224 real pixels. Our choice
     synthetic_training: int = 0  # images drawn for each split; 0 with source isic2017
     synthetic_validation: int = 0
@@ -99,6 +100,8 @@ class TrainConfig:
     epochs: int = 100  # at most (AP)
     patches_per_image: int = 60  # drawn for each image in an epoch (AP); what the paper calls an epoch is not said
     batch_size: int = 32  # patches (AP)
+    # Reason: a batch may not fit a device; as many processes may share its parts, to the same weights.
+    parts: int = 1  # of a batch, each passed alone, so that batch norm sees a part. Our choice: the whole batch
     learning_rate: float = 0.01  # from scratch; 0.0001 when fine-tuned from ImageNet (AP)
     halve_every: int = 30  # epochs (AP)
     momentum: float = 0.9  # (V)
@@ -134,9 +137,13 @@ class Experiment:
         check_known("task", self.task, TASKS)
         check_known("precision", self.train.precision, ("bf16", "fp32"))
         check_known("data source", self.data.source, ("isic2017", "synthetic"))
-        for name in ("epochs", "patches_per_image", "batch_size", "halve_every", "validate_every"):
+        for name in ("epochs", "patches_per_image", "batch_size", "parts", "halve_every", "validate_every"):
             if getattr(self.train, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self.train, name)}; it must be 1 or more")
+        if self.train.batch_size % self.train.parts:
+            raise ConfigError(
+                f"train.parts is {self.train.parts}; it must divide train.batch_size, {self.train.batch_size}"
+            )
 
     @property
     def hash(self) -> str:
@@ -193,6 +200,8 @@ class Profile:
 PAPER = Profile(
     name="paper",
     purpose="the paper's protocol on the full-size images, from ImageNet weights; needs a GPU",
+    # Departure: no extra training images (`--set data.extra=true` adds them); the paper trained with 1,320.
+    # Reason: which ones they were is not published, so the images are those that everyone has.
     experiment=Experiment(
         network=NetworkConfig(weights="imagenet"),
         # Source: AP gives 0.0001 for ARL-CNN50 fine-tuned from ImageNet.

@@ -125,6 +125,19 @@ def read_dataset(root: Path, splits: Sequence[str] = SPLITS, report: Report = re
     return _of_splits(_read_plain(root, report), splits)
 
 
+def with_extra(dataset: IsicDataset, extra: IsicDataset) -> IsicDataset:
+    """A data set with more training images, such as :mod:`arlrepro.extra` gathers; the other splits stay as they are.
+
+    Raises:
+        DatasetError: an extra image is in the data set already, or is not a training image.
+    """
+    if foreign := list(extra.lesions.index[extra.lesions["split"] != "training"]):
+        refuse(extra.root, f"{len(foreign)} extra images are not of the training split", foreign, "Take them out.")
+    if again := list(dataset.lesions.index.intersection(extra.lesions.index)):
+        refuse(extra.root, f"{len(again)} extra images are in {dataset.root} already", again, "Take them out.")
+    return _of_splits(_joined([dataset, extra], refuse), SPLITS)
+
+
 def read_ham10000(root: Path, report: Report = refuse) -> IsicDataset:
     """Read HAM10000 as distributed: ``HAM10000_metadata.csv`` and the images, zipped or not; all are of the test split.
 

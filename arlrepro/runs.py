@@ -4,11 +4,13 @@ Live runs lie in `runs/<profile>/<id>/`, with their weights; archived ones in `r
 files that are committed. A folder appears under its final name only when it is complete.
 """
 
+import ast
+import hashlib
 import importlib.metadata
+import inspect
 import os
 import platform
 import shutil
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from arlrepro import cache, isic, synthetic
+from arlrepro import cache, isic, scene, signs, synthetic
 from arlrepro.archive import PREDICTION_COLUMNS, RESULTS, WEIGHTS, Run, Study, read_run, read_study, root, write_run
 from arlrepro.config import CLASSES, DataConfig, Experiment, classes_of, profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 DEFAULT_DATA = Path("data/isic2017")
+EXTRA = "extra"  # folder beside the official files, as `arlrepro data extra` makes it
+LOGS = ("none", "csv", "tensorboard")
 #: Drawn lesions whose maps are archived with every run, so that the published book can show where a network looks.
 GALLERY = (
     *(("melanoma", seed) for seed in (1, 2)),
@@ -39,6 +43,8 @@ GALLERY = (
 
 def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
     """Open the images of an experiment; the synthetic set is drawn first where it is not there yet.
+
+    Its folder is named after what is drawn and by which code, so that other code draws it again.
 
     Args:
         config: says which source.
@@ -56,14 +62,24 @@ def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
                 strict=True,
             )
         )
-        folder = root() / "data" / f"synthetic-{config.side}px-{'-'.join(str(count) for count in counts.values())}"
+        kind = f"synthetic-{config.side}px-{'-'.join(str(count) for count in counts.values())}-{drawing()}"
+        folder = root() / "data" / kind
         if not folder.is_dir():
             synthetic.write_dataset(folder, side=config.side, counts=counts)
         return isic.read_dataset(folder)
     where = data or os.environ.get("ARLREPRO_DATA") or str(root() / DEFAULT_DATA)
     if not data and where == os.environ.get("ARLREPRO_DATA") and not Path(where).is_absolute():
         raise ConfigError(f"ARLREPRO_DATA is {where!r}; it must be an absolute path")
-    return isic.read_dataset(Path(where))
+    dataset = isic.read_dataset(Path(where))
+    if config.extra:
+        dataset = isic.with_extra(dataset, isic.read_dataset(Path(where) / EXTRA, ["training"]))
+    return dataset
+
+
+def drawing() -> str:
+    """Six digits of a hash of what decides which lesions are drawn: the code, without its comments, and `GALLERY`."""
+    code = [ast.dump(ast.parse(inspect.getsource(module))) for module in (scene, signs, synthetic)]
+    return hashlib.sha256(repr((code, GALLERY)).encode()).hexdigest()[:6]
 
 
 def open_images(experiment: Experiment, data: str = "") -> tuple[isic.IsicDataset, cache.ImageArray]:
@@ -99,8 +115,12 @@ class Bench:
 
     @classmethod
     def set_up(cls, experiment: Experiment, data: str, device: str) -> "Bench":
-        """Open and decode the data and choose the device."""
-        return cls(*open_images(experiment, data), choose_device(device), experiment.patches.side)
+        """Choose the device, open and decode the data; of several processes one decodes, and the others wait."""
+        from arlrepro.machine import launch
+
+        where = choose_device(device)
+        with launch(where).rank_zero_first():
+            return cls(*open_images(experiment, data), where, experiment.patches.side)
 
     def rows(self, split: str) -> np.ndarray:
         """The rows of the array that hold a split."""
@@ -119,17 +139,28 @@ class Bench:
 
 
 def train_or_load(
-    experiment: Experiment, seed: int, folder: Path, *, data: str = "", device: str = "auto", bench: Bench | None = None
+    experiment: Experiment,
+    seed: int,
+    folder: Path,
+    *,
+    data: str = "",
+    device: str = "auto",
+    bench: Bench | None = None,
+    log: str = "none",
+    checkpoint_every: float = 300.0,
 ) -> Run:
-    """Load a run that is there, or train, measure and write it.
+    """Load a run that is there, or train, measure and write it; of several processes the first one writes.
 
     Args:
         experiment: what to run.
         seed: of the run.
-        folder: where runs of this profile lie; the run becomes `folder/<id>`, while it trains `folder/<id>.part`.
+        folder: where runs of this profile lie; the run becomes `folder/<id>`, while it trains `folder/<id>.part`. If
+            several machines train, it lies on a disk that they share.
         data: see `open_data`.
         device: `auto` (a GPU where there is one), `cpu` or `cuda`.
         bench: images already on the device, if several runs share them.
+        log: `csv` or `tensorboard` keeps the history in the run's folder in that form, too, while it grows.
+        checkpoint_every: seconds; so much is lost at most if the process is killed.
 
     Returns:
         The run, read back from disk.
@@ -139,39 +170,75 @@ def train_or_load(
     """
     done = folder / experiment.run_id(seed)
     if done.is_dir():
-        return read_run(done)
+        run = read_run(done)
+        if bench is not None:
+            _refuse_other_images(run, bench.dataset)
+        if experiment.data.source == "synthetic" and run.environment.get("drawing") != drawing():
+            raise RunError(f"{done}: its lesions were drawn by other code than today's; remove it to make it again")
+        return run
+    from arlrepro.checkpoints import Checkpoint
+    from arlrepro.machine import launch
     from arlrepro.train import train
 
     bench = bench or Bench.set_up(experiment, data, device)
+    fabric = launch(bench.device)
     part = folder / f"{done.name}.part"
     part.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
-    with bar(total=experiment.train.epochs, desc=done.name, unit="epoch") as epochs:
+    checkpoint = Checkpoint(part / "state", bench.dataset.fingerprint, checkpoint_every)
+    logger = _logger(log, part) if fabric.is_global_zero else None
+    with bar(total=experiment.train.epochs, desc=done.name, unit="epoch", disable=not fabric.is_global_zero) as epochs:
 
         def watch(epoch: int, _epochs: int, row: dict[str, int | float]) -> None:
             epochs.update(epoch - epochs.n)
             shown = {key: f"{row[key]:.3f}" for key in row if key.startswith(("training_loss", "validation_auc"))}
             epochs.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})
+            if logger is not None:
+                logger.log_metrics(row, step=epoch)
+                logger.save()
 
-        trained = train(experiment, seed, bench.lesions("training"), bench.lesions("validation"), part / "state", watch)
-    run = measure(
-        Run(
+        trained = train(experiment, seed, bench.lesions("training"), bench.lesions("validation"), checkpoint, watch)
+    if fabric.is_global_zero:
+        if logger is not None:
+            logger.finalize("success")
+        run = Run(
             experiment=experiment,
             seed=seed,
             data_fingerprint=bench.dataset.fingerprint,
-            environment=_environment(bench.device, time.perf_counter() - began),
+            environment=_environment(bench.device, fabric.world_size, float(trained.history["seconds"].sum())),
             history=trained.history,
             attention=pd.DataFrame(),
             predictions=pd.DataFrame(),
-        ),
-        trained.network,
-        bench,
-    )
-    save_weights(trained.network, part / WEIGHTS)
-    write_run(run, part)
-    (part / "state").unlink()
-    part.rename(done)
+        )
+        run = measure(run, trained.network, bench)
+        save_weights(trained.network, part / WEIGHTS)
+        write_run(run, part)
+        checkpoint.path.unlink()
+        part.rename(done)
+    fabric.barrier()
     return read_run(done)
+
+
+def _logger(kind: str, folder: Path) -> Any:
+    """One of Lightning Fabric's loggers, which writes to `<folder>/log`; None for `none`."""
+    from lightning_fabric import loggers
+
+    if kind not in LOGS:
+        raise ConfigError(f"unknown log {kind!r}; known: {', '.join(LOGS)}")
+    if kind == "none":
+        return None
+    try:
+        chosen = loggers.CSVLogger if kind == "csv" else loggers.TensorBoardLogger
+        return chosen(folder, name="log")
+    except ModuleNotFoundError as error:
+        raise ConfigError("log tensorboard needs a package that is not here: pip install tensorboard") from error
+
+
+def _refuse_other_images(run: Run, dataset: isic.IsicDataset) -> None:
+    if dataset.fingerprint != run.data_fingerprint:
+        raise RunError(
+            f"{run.folder}: made from the images {run.data_fingerprint[:12]}, but {dataset.root} holds "
+            f"{dataset.fingerprint[:12]}; give the folder it was made from"
+        )
 
 
 def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
@@ -216,13 +283,10 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     """
     run = read_run(folder)
     bench = Bench.set_up(run.experiment, data, device)
-    if bench.dataset.fingerprint != run.data_fingerprint:
-        raise RunError(
-            f"{folder}: made from the images {run.data_fingerprint[:12]}, but {bench.dataset.root} holds "
-            f"{bench.dataset.fingerprint[:12]}; give the folder it was made from"
-        )
+    _refuse_other_images(run, bench.dataset)
     measured = measure(run, load_network(run, device), bench)
-    write_run(replace(measured, predictions=run.predictions), folder)
+    environment = {**run.environment, "drawing": drawing()}
+    write_run(replace(measured, predictions=run.predictions, environment=environment), folder)
     return read_run(folder)
 
 
@@ -281,7 +345,9 @@ def archive(run_folder: Path, results: Path) -> Path:
     return target
 
 
-def reproduce(profile_name: str, data: str = "", device: str = "auto", first_seed_only: bool = False) -> Study:
+def reproduce(
+    profile_name: str, data: str = "", device: str = "auto", first_seed_only: bool = False, log: str = "none"
+) -> Study:
     """Run what a profile's matrix lacks, with a progress bar over the runs; runs that are there are read.
 
     Args:
@@ -289,15 +355,23 @@ def reproduce(profile_name: str, data: str = "", device: str = "auto", first_see
         data: see `open_data`.
         device: see `train_or_load`.
         first_seed_only: make one run of each network and task, enough to draw pictures with.
+        log: see `train_or_load`.
     """
     chosen = profile(profile_name)
     folder = live_folder(chosen.name)
     seeds = chosen.seeds[:1] if first_seed_only else chosen.seeds
     wanted = [(experiment, seed) for seed in seeds for experiment in chosen.experiments()]
     missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
+    runs = [train_or_load(experiment, seed, folder) for experiment, seed in wanted if (experiment, seed) not in missing]
     bench = Bench.set_up(chosen.experiment, data, device) if missing else None
-    for experiment, seed in bar(missing, desc=f"runs of {chosen.name}", unit="run", disable=not missing):
-        train_or_load(experiment, seed, folder, bench=bench)
+    progress = bar(total=len(wanted), initial=len(runs), desc=f"runs of {chosen.name}", unit="run", disable=not missing)
+    with progress:
+        for left, (experiment, seed) in zip(range(len(missing), 0, -1), missing, strict=True):
+            if runs:
+                hours = left * float(np.mean([run.environment["seconds"] for run in runs])) / 3600
+                progress.set_postfix_str(f"about {hours:.1f} h of training left")
+            runs.append(train_or_load(experiment, seed, folder, bench=bench, log=log))
+            progress.update()
     return read_study(chosen, folder)
 
 
@@ -328,7 +402,9 @@ def choose_device(name: str) -> "torch.device":
         raise ConfigError(f"unknown device {name!r}; known: auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device cuda: this machine has no CUDA device that torch can use; give cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun says which one is this process's
 
 
 def save_weights(network: "torch.nn.Module", path: Path) -> None:
@@ -338,8 +414,8 @@ def save_weights(network: "torch.nn.Module", path: Path) -> None:
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)
 
 
-def _environment(device: "torch.device", seconds: float) -> dict[str, Any]:
-    """Where a run was made: versions, device, threads, and how long it took."""
+def _environment(device: "torch.device", processes: int, seconds: float) -> dict[str, Any]:
+    """Where a run was made: versions, device, processes and their threads, and how long the training took."""
     import torch
 
     packages = ("arlrepro", "torch", "torchvision", "numpy", "scikit-learn")
@@ -348,6 +424,9 @@ def _environment(device: "torch.device", seconds: float) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processes": processes,
         "threads": torch.get_num_threads(),
+        "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+        "drawing": drawing(),
         "seconds": round(seconds, 1),
     }

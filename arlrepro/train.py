@@ -1,27 +1,33 @@
 """Training: an epoch, the halving schedule, the validation watch, checkpoints that survive a kill.
 
 Everything random in an epoch is a pure function of the run's seed and the epoch's number, so a checkpoint needs no
-random state, and a run that was killed and started again ends with the weights of one that never was.
+random state, and a run that was killed at any step and started again ends with the weights of one that never was.
+
+One process trains, or as many as `torchrun` started, on one machine or several, on CPUs or a GPU each: a batch is cut
+into `train.parts`, and whether one process passes them one after another or several share them, the weights are the
+same but for the order of sums. So the number of processes is no part of a run's config.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from arlrepro.checkpoints import Checkpoint
 from arlrepro.config import CLASSES, Experiment, classes_of
-from arlrepro.errors import DatasetError, RunError
+from arlrepro.errors import ConfigError, DatasetError, RunError
+from arlrepro.machine import keep_freed_memory, launch
 from arlrepro.models import create
-from arlrepro.patches import cut, epoch, evaluation_boxes
+from arlrepro.patches import Boxes, cut, epoch, evaluation_boxes
 from arlrepro.precision import autocast
 from arlrepro.predict import Lesions, score
 
@@ -59,7 +65,7 @@ def train(
     seed: int,
     training: Lesions,
     validation: Lesions,
-    checkpoint: Path | None = None,
+    checkpoint: Checkpoint | None = None,
     watch: Watcher | None = None,
 ) -> Trained:
     """Train a network and return it in the state with the best validation AUC.
@@ -69,57 +75,191 @@ def train(
         seed: of the weights and of every patch drawn.
         training: images to learn from, on the device to train on.
         validation: images to watch.
-        checkpoint: file to resume from if it is there and to write after each epoch.
+        checkpoint: file to resume from if it is there, and to write.
         watch: told after each epoch.
 
     Returns:
-        The network on its device, in evaluation mode, and the history.
+        The network on its device, in evaluation mode, and the history; in every process the same.
 
     Raises:
         DatasetError: a split is smaller than a batch, or has lesions of one kind only.
-        RunError: the loss is not a number, or the checkpoint is another run's.
+        ConfigError: the parts of a batch cannot be shared evenly by the processes.
+        RunError: the loss is not a number, the GPU's memory is too small, or the checkpoint is another run's.
     """
-    config = experiment.train
     columns = [CLASSES.index(one) for one in classes_of(experiment.task)]
     _check(experiment, training, validation, columns)
-    device = training.levels[0].device
-    network = build(experiment, seed, device)
-    optimiser = _optimiser(network, experiment)
-    labels = torch.from_numpy(training.labels[:, columns]).float().to(device)
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
-    history: list[Row] = []
-    best: dict[str, Any] = {"auc": -1.0, "epoch": 0, "network": network.state_dict()}
-    if checkpoint is not None and checkpoint.is_file():
-        saved = _read_checkpoint(checkpoint, experiment, seed)
-        network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
-        history, best = saved["history"], saved["best"]
+    try:
+        return _Training(experiment, seed, training, validation, columns, checkpoint).run(watch)
+    except torch.OutOfMemoryError as error:
+        config = experiment.train
+        raise RunError(
+            f"the GPU's memory is too small for {experiment.network.name} on {config.batch_size // config.parts} "
+            f"patches of {experiment.patches.side} px at once: raise train.parts from {config.parts}, which passes "
+            "a batch in smaller parts, or lower train.batch_size"
+        ) from error
 
-    for number in range(len(history), config.epochs):
-        if config.patience and number - best["epoch"] >= config.patience:
-            break
-        began = time.perf_counter()
-        rate = config.learning_rate * 0.5 ** (number // config.halve_every)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        row: Row = {"epoch": number + 1, "learning_rate": rate}
-        row["training_loss"] = _epoch(network, optimiser, training, labels, experiment, seed, number)
-        if (number + 1) % config.validate_every == 0 or number + 1 == config.epochs:
-            scores = score(network, validation, boxes, experiment.patches, config.precision)
-            aucs = {CLASSES[c]: roc_auc_score(validation.labels[:, c], scores[:, i]) for i, c in enumerate(columns)}
-            row |= {f"validation_auc_{name}": float(auc) for name, auc in aucs.items()}
-            mean = float(np.mean(list(aucs.values())))
-            if mean > best["auc"]:
-                best = {"auc": mean, "epoch": number + 1, "network": _copy(network)}
-        row |= {f"alpha_{name.removesuffix('.alpha')}": value.item() for name, value in _alphas(network)}
-        row["seconds"] = time.perf_counter() - began
-        history.append(row)
-        if checkpoint is not None:
-            _write_checkpoint(checkpoint, experiment, seed, network, optimiser, history, best)
-        if watch is not None:
-            watch(number + 1, config.epochs, row)
-    network.load_state_dict(best["network"])
-    return Trained(network.eval(), pd.DataFrame(history))
+
+class _Training:
+    """A training under way: what its steps share, and what a checkpoint holds."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        seed: int,
+        training: Lesions,
+        validation: Lesions,
+        columns: list[int],
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.experiment, self.config, self.seed = experiment, experiment.train, seed
+        self.training, self.validation, self.columns = training, validation, columns
+        self.checkpoint = checkpoint
+        device = training.levels[0].device
+        if device.type == "cpu":
+            keep_freed_memory()
+        self.fabric = launch(device)
+        if self.config.parts % self.fabric.world_size:
+            raise ConfigError(
+                f"{self.fabric.world_size} processes cannot share a batch of train.parts={self.config.parts} evenly; "
+                f"give --set train.parts={self.fabric.world_size}, or start fewer processes"
+            )
+        self.network = build(experiment, seed, device)
+        self.wrapped = self.fabric.setup(self.network)
+        self.optimiser = _optimiser(self.network, experiment)
+        self.statistics = list(self.network.buffers())  # running means and variances of the batch norms, and counts
+        self.labels = torch.from_numpy(training.labels[:, columns]).float().to(device)
+        self.boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
+        self.history: list[Row] = []
+        self.best: dict[str, Any] = {"auc": -1.0, "epoch": 0, "network": {}}
+        steps = len(training) * self.config.patches_per_image // self.config.batch_size
+        self.losses = torch.zeros(steps, device=device)  # of the epoch under way
+        self.done = 0  # steps of the epoch under way
+        self.spent = 0.0  # seconds in the epoch under way, until the process began it
+        self.saved = "no checkpoint was written"
+        if checkpoint is not None and (state := checkpoint.read(experiment.run_id(seed))) is not None:
+            self._restore(state)
+
+    def run(self, watch: Watcher | None) -> Trained:
+        """Train from where the checkpoint is, or from the start, to the end."""
+        config = self.config
+        for number in range(len(self.history), config.epochs):
+            if config.patience and number - self.best["epoch"] >= config.patience:
+                break
+            began = self.began = time.perf_counter()
+            rate = config.learning_rate * 0.5 ** (number // config.halve_every)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            row: Row = {"epoch": number + 1, "learning_rate": rate, "training_loss": self._epoch(number)}
+            if (number + 1) % config.validate_every == 0 or number + 1 == config.epochs:
+                row |= self._validate(number)
+            row |= {f"alpha_{name.removesuffix('.alpha')}": value.item() for name, value in _alphas(self.network)}
+            row["seconds"] = self.spent + time.perf_counter() - began
+            self.history.append(row)
+            self.done, self.spent = 0, 0.0
+            self._save()
+            if watch is not None:
+                watch(number + 1, config.epochs, row)
+        self.network.load_state_dict(self.best["network"])
+        return Trained(self.network.eval(), pd.DataFrame(self.history))
+
+    def _epoch(self, number: int) -> float:
+        """One pass over the training patches, or what is left of it; returns the mean loss of its steps."""
+        config, last_saved = self.config, time.perf_counter()
+        self.network.train()
+        batches = epoch(
+            len(self.training), config.patches_per_image, config.batch_size, self.experiment.patches, self.seed, number
+        )
+        for image, boxes in islice(batches, self.done, None):
+            self.losses[self.done] = self._step(image, boxes)
+            self.done += 1
+            due = self.checkpoint is not None and time.perf_counter() - last_saved >= self.checkpoint.every
+            # Reason: to look at a loss on a GPU is to wait for it.
+            if due or self.losses.is_cpu or self.done == len(self.losses):
+                self._check_losses(number)
+            if due:
+                self._save()
+                last_saved = time.perf_counter()
+        return float(cast(Tensor, self.fabric.all_reduce(self.losses.double().mean())))
+
+    def _step(self, image: Int[Tensor, " batch"], boxes: Boxes) -> Float[Tensor, ""]:
+        """One step of SGD; returns the mean loss over this process's patches of the batch.
+
+        A part's batch norms move their running statistics from where the batch found them, and the mean over the parts
+        is kept, so that it does not matter which process passes which part.
+        """
+        config, device = self.config, self.labels.device
+        parts = range(self.fabric.global_rank, config.parts, self.fabric.world_size)
+        before, after = _joined(self.statistics), torch.zeros((), device=device)
+        total = torch.zeros((), device=device)
+        self.optimiser.zero_grad(set_to_none=True)
+        for part in parts:
+            rows = torch.arange(len(image)).chunk(config.parts)[part]
+            patches = cut(self.training.levels, image[rows], boxes[rows], self.experiment.patches)
+            with self.fabric.no_backward_sync(self.wrapped, enabled=part != parts[-1]):
+                with autocast(device, config.precision):
+                    logits = self.wrapped(patches)
+                # Source: V (binary cross-entropy on the logit); with two outputs, their mean.
+                truth = self.labels[image[rows].to(device)]
+                loss = F.binary_cross_entropy_with_logits(logits.float(), truth) / len(parts)
+                self.fabric.backward(loss)
+            total += loss.detach()
+            if config.parts > 1:
+                after = after + _joined(self.statistics)
+                _spread(before, self.statistics)
+        if config.parts > 1:
+            every = cast(Tensor, self.fabric.all_reduce(after, reduce_op="sum"))
+            _spread(every / config.parts, self.statistics)
+        self.optimiser.step()
+        return total
+
+    def _validate(self, number: int) -> Row:
+        """The validation AUCs; where their mean is the best so far, the network is kept."""
+        scores = score(self.network, self.validation, self.boxes, self.experiment.patches, self.config.precision)
+        truth = self.validation.labels[:, self.columns]
+        aucs = {CLASSES[c]: float(roc_auc_score(truth[:, i], scores[:, i])) for i, c in enumerate(self.columns)}
+        aucs = self.fabric.broadcast(aucs)  # or processes whose last bits differ might stop at different epochs
+        mean = float(np.mean(list(aucs.values())))
+        if mean > self.best["auc"]:
+            self.best = {"auc": mean, "epoch": number + 1, "network": _copy(self.network)}
+        return {f"validation_auc_{name}": auc for name, auc in aucs.items()}
+
+    def _check_losses(self, number: int) -> None:
+        wrong = (~self.losses[: self.done].isfinite()).nonzero().flatten().tolist()
+        if wrong:
+            raise RunError(
+                f"the loss of step {wrong[0] + 1} of epoch {number + 1} is {self.losses[wrong[0]].item()} at learning "
+                f"rate {self.optimiser.param_groups[0]['lr']:g}; {self.saved}: lower train.learning_rate"
+            )
+
+    def _save(self) -> None:
+        """Write the checkpoint, in the first process."""
+        if self.checkpoint is None or not self.fabric.is_global_zero:
+            return
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": self.history,
+            "best": self.best,
+            "losses": self.losses,
+            "done": self.done,
+            "spent": self.spent + (time.perf_counter() - self.began if self.done else 0.0),
+        }
+        self.checkpoint.write(self.experiment.run_id(self.seed), state)
+        self.saved = self._where()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.history, self.best, self.done, self.spent = (state[key] for key in ("history", "best", "done", "spent"))
+        self.losses.copy_(state["losses"])
+        self.saved = self._where()
+
+    def _where(self) -> str:
+        """What the checkpoint holds now, for a message."""
+        assert self.checkpoint is not None
+        return f"{self.checkpoint.path} holds epoch {len(self.history) + (self.done > 0)}" + (
+            f" after step {self.done}" if self.done else ""
+        )
 
 
 def _check(experiment: Experiment, training: Lesions, validation: Lesions, columns: list[int]) -> None:
@@ -154,73 +294,15 @@ def _alphas(network: nn.Module) -> list[tuple[str, Tensor]]:
     return [(name, value) for name, value in network.named_parameters() if name.endswith("alpha")]
 
 
-def _epoch(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    training: Lesions,
-    labels: Tensor,
-    experiment: Experiment,
-    seed: int,
-    number: int,
-) -> float:
-    """One pass over the training patches; returns the mean loss of its steps."""
-    config = experiment.train
-    network.train()
-    total, steps = torch.zeros((), device=labels.device), 0
-    batches = epoch(len(training), config.patches_per_image, config.batch_size, experiment.patches, seed, number)
-    for image, boxes in batches:
-        patches = cut(training.levels, image, boxes, experiment.patches)
-        with autocast(labels.device, config.precision):
-            logits = network(patches)
-        # Source: V (binary cross-entropy on the logit); with two outputs, their mean.
-        loss = F.binary_cross_entropy_with_logits(logits.float(), labels[image.to(labels.device)])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        total += loss.detach()
-        steps += 1
-    mean = float(total) / steps
-    if not np.isfinite(mean):
-        raise RunError(
-            f"the loss of epoch {number + 1} is {mean} at learning rate {optimiser.param_groups[0]['lr']:g}; "
-            "the checkpoint holds the epoch before: lower train.learning_rate"
-        )
-    return mean
-
-
 def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
-def _write_checkpoint(
-    path: Path,
-    experiment: Experiment,
-    seed: int,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    history: list[Row],
-    best: dict[str, Any],
-) -> None:
-    """Write under a temporary name, sync, rename: the last good checkpoint is never touched."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        torch.save(
-            {
-                "run": experiment.run_id(seed),
-                "network": network.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "history": history,
-                "best": best,
-            },
-            file,
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def _joined(tensors: list[Tensor]) -> Float[Tensor, " values"]:
+    return torch.cat([one.flatten() for one in tensors])
 
 
-def _read_checkpoint(path: Path, experiment: Experiment, seed: int) -> dict[str, Any]:
-    saved = torch.load(path, weights_only=True)
-    if saved["run"] != experiment.run_id(seed):
-        raise RunError(f"{path}: a checkpoint of {saved['run']}, not of {experiment.run_id(seed)}; remove it")
-    return saved
+def _spread(values: Float[Tensor, " values"], tensors: list[Tensor]) -> None:
+    """Write joined values back to where they came from."""
+    for one, part in zip(tensors, values.split([one.numel() for one in tensors]), strict=True):
+        one.copy_(part.view_as(one))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from arlrepro import precision
-from arlrepro.models import create
+from arlrepro.models import ARLBlock, ResidualBlock, create, spatial_attention
 from arlrepro.precision import RoundedConvolutions, autocast
 
 CPU = torch.device("cpu")
@@ -56,3 +56,43 @@ def test_the_blocks_add_in_float32_with_and_without_bfloat16_units(monkeypatch, 
     with torch.inference_mode(), autocast(CPU, "bf16"):
         network(torch.randn(1, 3, 64, 64))
     assert seen == {"convolution": torch.bfloat16, "block": torch.float32}
+
+
+def terms_that_survive(network: torch.nn.Module, patches: torch.Tensor) -> dict[str, float]:
+    """By stage: the sum over a block's output of what α = 0.01 adds to it, over the sum of α M x in float64.
+
+    Each block sees the input that it has in the network; positions where the ReLU cuts are left out of both sums.
+    """
+    blocks = {name: block for name, block in network.named_modules() if isinstance(block, ARLBlock)}
+    shares = {}
+    for name, block in blocks.items():
+        seen = {}
+        handles = [
+            block.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.update(x=inputs[0])),
+            block.bn3.register_forward_hook(lambda _m, _i, out, seen=seen: seen.update(residual=out)),
+        ]
+        with torch.inference_mode(), autocast(CPU, "bf16"):
+            network(patches)
+            for handle in handles:
+                handle.remove()
+            with_term = block(seen["x"]).double()
+            shortcut = block.shortcut(seen["x"]).double()
+            block.alpha.fill_(0.0)
+            without = block(seen["x"]).double()
+            block.alpha.fill_(0.01)
+        term = 0.01 * spatial_attention(seen["residual"].double()) * shortcut
+        is_on = without > 0
+        shares[name] = float((with_term - without)[is_on].abs().sum() / term[is_on].abs().sum())
+    return shares
+
+
+def test_the_attention_term_survives_in_every_stage_under_the_rule_and_not_in_bfloat16(monkeypatch):
+    torch.manual_seed(0)
+    network = create("arl_cnn14", alpha=0.01).eval()
+    patches = torch.randn(1, 3, 224, 224)
+    under_the_rule = terms_that_survive(network, patches)
+    assert list(under_the_rule) == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
+    assert list(under_the_rule.values()) == pytest.approx([1, 1, 1, 1], abs=0.01)
+
+    monkeypatch.setattr(ResidualBlock, "shortcut", lambda self, x: self.downsample(x).bfloat16())
+    assert list(terms_that_survive(network, patches).values()) == [0, 0, 0, 0]

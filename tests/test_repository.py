@@ -28,7 +28,8 @@ ORDER = [
     "power", "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables",
     "ablation", "figures", "pictures", "beyond",
     "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
-    "patches", "fused", "residual_attention", "weights", "models", "precision", "predict", "attention", "train", "runs",
+    "patches", "fused", "residual_attention", "weights", "models", "precision", "predict", "attention", "checkpoints",
+    "machine", "train", "runs",
     "external", "shown", "photographs", "book", "cli",
 ]
 # fmt: on

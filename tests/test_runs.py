@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from arlrepro import runs
+from arlrepro import isic, runs, synthetic
 from arlrepro.archive import FILES, WEIGHTS
 from arlrepro.config import PROFILES, SMOKE, DataConfig, Profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
@@ -66,6 +66,31 @@ def test_a_run_that_is_there_is_not_made_again(study, tiny, monkeypatch):
     assert [run.metrics for run in again.runs] == [run.metrics for run in study.runs]
 
 
+def test_lesions_drawn_by_other_code_are_noticed(study, place, tiny, monkeypatch):
+    monkeypatch.setattr(synthetic, "write_dataset", lambda folder, **_: pytest.fail(f"drew {folder.name}"))
+    monkeypatch.setattr(runs, "GALLERY", (("nevus", 1),))
+    run = study.runs[0]
+    with pytest.raises(RunError) as caught:
+        runs.reproduce("tiny")
+    assert str(caught.value) == (
+        f"{run.folder}: its lesions were drawn by other code than today's; remove it to make it again"
+    )
+    with pytest.raises(pytest.fail.Exception, match=rf"^drew synthetic-64px-18-9-9-{runs.drawing()}$"):
+        runs.open_data(tiny.experiment.data)
+
+
+def test_a_run_of_other_images_is_refused(study, place, tiny):
+    run = study.runs[0]
+    bench = runs.Bench.set_up(run.experiment, "", "cpu")
+    fewer = replace(bench.dataset, lesions=bench.dataset.lesions.iloc[1:])
+    with pytest.raises(RunError) as caught:
+        runs.train_or_load(run.experiment, 0, place / "runs" / "tiny", bench=replace(bench, dataset=fewer))
+    assert str(caught.value) == (
+        f"{run.folder}: made from the images {run.data_fingerprint[:12]}, but {fewer.root} holds "
+        f"{fewer.fingerprint[:12]}; give the folder it was made from"
+    )
+
+
 def test_the_stored_weights_give_the_stored_scores(study, tiny):
     run = study.of("arl_cnn14")[0]
     bench = runs.Bench.set_up(run.experiment, "", "cpu")
@@ -100,6 +125,40 @@ def test_an_interrupted_run_leaves_nothing_under_its_name(place, tiny, monkeypat
     run = runs.train_or_load(experiment, 5, place / "runs" / "stopped")
     assert run.history["epoch"].tolist() == [1, 2]
     assert not (run.folder / "state").exists()
+
+
+def test_the_history_is_kept_in_the_form_of_a_logger_too(place, tiny):
+    run = runs.train_or_load(tiny.experiments()[0], 6, place / "runs" / "logged", log="csv")
+    logged = pd.read_csv(run.folder / "log" / "version_0" / "metrics.csv")
+    assert logged["step"].tolist() == [1]
+    np.testing.assert_allclose(logged["training_loss"], run.history["training_loss"], rtol=1e-5)
+
+
+def test_a_log_that_is_not_known_or_not_here_is_said(place, tiny, monkeypatch):
+    with pytest.raises(ConfigError, match=r"^unknown log 'json'; known: none, csv, tensorboard$"):
+        runs.train_or_load(tiny.experiments()[0], 7, place / "runs" / "logged", log="json")
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
+    with pytest.raises(ConfigError, match=r"^log tensorboard needs a package that is not here: pip install tensor"):
+        runs.train_or_load(tiny.experiments()[0], 7, place / "runs" / "logged", log="tensorboard")
+
+
+def test_extra_images_join_the_training_split(place, tmp_path, monkeypatch):
+    official, extra = tmp_path / "official", tmp_path / "official" / "extra"
+    synthetic.write_dataset(official, side=16, counts={"training": 4, "validation": 3, "test": 3}, progress=False)
+    synthetic.write_dataset(tmp_path / "others", seed=1, side=16, counts={"training": 5}, progress=False)
+    others = isic.read_dataset(tmp_path / "others", ["training"])
+    extra.mkdir()
+    for number, image_id in enumerate(others.lesions.index):
+        (extra / f"extra{number}.jpg").write_bytes(others.image_bytes(image_id))
+    table = others.lesions.assign(image_id=[f"extra{number}" for number in range(5)], split="training")
+    table.to_csv(extra / "extra.csv", index=False)
+    plain, joined = (runs.open_data(DataConfig(extra=one), str(official)) for one in (False, True))
+    assert plain.lesions["split"].value_counts().to_dict() == {"training": 4, "validation": 3, "test": 3}
+    assert joined.lesions["split"].value_counts().to_dict() == {"training": 9, "validation": 3, "test": 3}
+    assert list(joined.lesions.index[:9]) == [*plain.lesions.index[:4], *(f"extra{number}" for number in range(5))]
+    assert joined.fingerprint != plain.fingerprint
+    assert joined.image_bytes("extra0") == others.image_bytes(others.lesions.index[0])
 
 
 def test_real_images_are_looked_for_where_the_caller_says(place, tmp_path, monkeypatch):

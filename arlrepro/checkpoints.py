@@ -1,0 +1,70 @@
+"""The state of a training on disk: written whole or not at all, and refused where it is another training's."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arlrepro.errors import RunError
+
+#: Raised when a checkpoint holds something else, or means something else, than before.
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file that a training goes on from, and how often it is written; neither changes what is trained."""
+
+    path: Path
+    images: str = ""  # fingerprint of the data set that is trained on
+    every: float = 300.0  # seconds between two checkpoints within an epoch; one is written after each epoch, too
+
+    def write(self, run_id: str, state: dict[str, Any]) -> None:
+        """Write under a temporary name, sync, rename, sync the folder: the last good checkpoint is never touched.
+
+        Args:
+            run_id: of the run that is trained.
+            state: tensors and plain values.
+        """
+        part = self.path.with_suffix(".part")
+        with part.open("wb") as file:
+            torch.save({"version": VERSION, "run": run_id, "images": self.images, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.path)
+        if os.name == "posix":  # elsewhere a folder cannot be opened
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def read(self, run_id: str) -> dict[str, Any] | None:
+        """The state that was written last, on the CPU; None where there is none yet.
+
+        Raises:
+            RunError: the file is cut off, of another version of arlrepro, of another run, or of other images.
+        """
+        if not self.path.is_file():
+            return None
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise RunError(f"{self.path}: not a whole checkpoint; remove it to train from the start") from error
+        version = saved.get("version") if isinstance(saved, dict) else None
+        if version != VERSION:
+            raise RunError(
+                f"{self.path}: a checkpoint of version {version}, this arlrepro reads version {VERSION}; "
+                "go on with the arlrepro that wrote it, or remove it to train from the start"
+            )
+        if saved["run"] != run_id:
+            raise RunError(f"{self.path}: a checkpoint of {saved['run']}, not of {run_id}; remove it")
+        if saved["images"] != self.images:
+            raise RunError(
+                f"{self.path}: a checkpoint of training on the images {saved['images'][:12]}, not "
+                f"{self.images[:12]}; give the folder it was trained on, or remove it to train from the start"
+            )
+        return saved["state"]
