@@ -67,7 +67,8 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
     """
     import torch
 
-    from arlrepro.attention import class_activation_maps, whole_image
+    from arlrepro.attention import whole_image
+    from arlrepro.maps import class_activation_maps
     from arlrepro.patches import cut, evaluation_boxes
     from arlrepro.precision import autocast
     from arlrepro.predict import Lesions, score

@@ -24,11 +24,14 @@ from arlrepro.progress import bar
 
 if TYPE_CHECKING:
     import torch
+    from torchvision.models import ResNet
 
     from arlrepro.predict import Lesions
 
 RUNS = Path("runs")
 DEFAULT_DATA = Path("data/isic2017")
+#: Added to a run's seed for the weights of a network that learned nothing, which its maps are compared with.
+UNTRAINED = 1000
 #: Drawn lesions whose maps are archived with every run, so that the published book can show where a network looks.
 GALLERY = (
     *(("melanoma", seed) for seed in (1, 2)),
@@ -108,11 +111,15 @@ class Bench:
 
     def lesions(self, split: str) -> "Lesions":
         """One split's images on the device."""
-        from arlrepro.predict import Lesions
-
         rows = self.rows(split)
         if not len(rows):
             raise DatasetError(f"{self.dataset.root}: the {split} split has no images")
+        return self.at(rows)
+
+    def at(self, rows: np.ndarray) -> "Lesions":
+        """Some rows of the array on the device."""
+        from arlrepro.predict import Lesions
+
         ids = tuple(self.images.image_ids[row] for row in rows)
         labels = self.dataset.lesions.loc[list(ids), list(CLASSES)].to_numpy(dtype=np.int64)
         return Lesions.load(ids, self.images.pixels[rows], labels, self.patch_side, self.device)
@@ -192,20 +199,36 @@ def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
             table[f"{name}_label"] = lesions.labels[:, column]
         tables.append(table.reindex(columns=PREDICTION_COLUMNS))
     test = bench.lesions("test")
-    measures = {
-        "removal": attention.removal(network, test, experiment),
-        "maps": attention.maps_of(network, gallery(experiment, bench.device), experiment),
-        "patches": pd.DataFrame({"x": boxes.centre[:, 0], "y": boxes.centre[:, 1], "scale": boxes.scale}),
-    }
-    masked = bench.rows("test")
-    if bench.images.masks is not None and bench.images.has_mask[masked].all():
-        measures["focus"] = attention.focus(network, test, bench.images.masks[masked], experiment)
+    by_lesion = attention.terms(network, test, experiment)
     return replace(
         run,
         predictions=pd.concat(tables, ignore_index=True),
-        attention=attention.term_sizes(network, test, experiment),
-        measures={name: table for name, table in measures.items() if len(table)},
+        attention=attention.term_sizes(by_lesion),
+        measures=_measures(network, test, by_lesion, run, bench),
     )
+
+
+def _measures(
+    network: "ResNet", test: "Lesions", by_lesion: pd.DataFrame, run: Run, bench: Bench
+) -> dict[str, pd.DataFrame]:
+    """What is archived of a network beside its scores, by the name of its file; see `measures`."""
+    from arlrepro import measures
+    from arlrepro.train import build
+
+    experiment, masks = run.experiment, bench.images.masks
+    drawn = gallery(experiment, bench.device)
+    found = measures.of_images(network, test, drawn, experiment) | {"terms": measures.ratios(by_lesion)}
+    if masks is not None:
+        rows = bench.rows("test")
+        if bench.images.has_mask[rows].all():
+            random = replace(experiment, network=replace(experiment.network, weights="none"))
+            untrained = build(random, run.seed + UNTRAINED, bench.device)
+            found |= measures.of_masks(network, untrained, test, masks[rows], experiment)
+        rows = bench.rows("training")
+        rows = measures.drawn_by_seed(rows[bench.images.has_mask[rows]], measures.TRAINING_LESIONS, experiment)
+        if len(rows):
+            found["focus_training"] = measures.focus(network, bench.at(rows), masks[rows], experiment)
+    return {name: table for name, table in found.items() if len(table)}
 
 
 def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:

@@ -174,9 +174,9 @@ def real_lesions(
         each: lesions of each kind.
 
     Returns:
-        The lesions by id; and by network a table of maps as `attention.maps_of` gives it.
+        The lesions by id; and by network a table of maps as `maps.maps_of` gives it.
     """
-    from arlrepro import attention
+    from arlrepro.maps import maps_of
     from arlrepro.predict import Lesions
 
     experiment = study.profile.experiment
@@ -198,7 +198,7 @@ def real_lesions(
         loaded = Lesions.load(
             tuple(chosen), images.pixels[rows], labels, experiment.patches.side, runs.choose_device("auto")
         )
-        maps[network] = attention.maps_of(runs.load_network(run), loaded, run.experiment)
+        maps[network] = maps_of(runs.load_network(run), loaded, run.experiment)
     return lesions, maps
 
 

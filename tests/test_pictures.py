@@ -10,8 +10,8 @@ from made import made_study
 from matplotlib import pyplot as plt
 
 from arlrepro import pictures
-from arlrepro.attention import share_inside
 from arlrepro.errors import RunError
+from arlrepro.focus import share_inside
 from arlrepro.synthetic import draw_lesion
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
