@@ -58,6 +58,11 @@ def root() -> Path:
     raise RunError("no checkout of the project around the working directory: go there, or set ARLREPRO_ROOT")
 
 
+def committed_weights(run_id: str) -> Path:
+    """Where the rounded weights of a run lie if they are committed, for anyone to try: `weights/<id>.safetensors`."""
+    return root() / "weights" / f"{run_id}.safetensors"
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: what was asked for and what came out."""

@@ -17,7 +17,18 @@ import numpy as np
 import pandas as pd
 
 from arlrepro import cache, isic, synthetic
-from arlrepro.archive import PREDICTION_COLUMNS, RESULTS, WEIGHTS, Run, Study, read_run, read_study, root, write_run
+from arlrepro.archive import (
+    PREDICTION_COLUMNS,
+    RESULTS,
+    WEIGHTS,
+    Run,
+    Study,
+    committed_weights,
+    read_run,
+    read_study,
+    root,
+    write_run,
+)
 from arlrepro.config import CLASSES, DataConfig, Experiment, classes_of, profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.progress import bar
@@ -261,24 +272,25 @@ def gallery(experiment: Experiment, device: "torch.device") -> "Lesions":
 
 
 def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
-    """The trained network of a live run, in evaluation mode.
+    """The trained network of a run, in evaluation mode: of a live one as trained, else from its committed weights.
 
     Raises:
-        RunError: the run's weights are not here (archived runs have none).
+        RunError: the run's weights are not here; the message says how to get them.
     """
     from safetensors.torch import load_file
 
     from arlrepro.train import build
 
-    path = None if run.folder is None else run.folder / WEIGHTS
-    if path is None or not path.is_file():
+    places = [*([run.folder / WEIGHTS] if run.folder else []), committed_weights(run.id)]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        profile_name = run.folder.parent.name if run.folder else "NAME"
         raise RunError(
             f"{run.id}: no {WEIGHTS} in {run.folder}; archived runs keep none: train it with `arlrepro train "
-            f"--network {run.network} --task {run.experiment.task} --seed {run.seed}`"
+            f"--profile {profile_name} --network {run.network} --task {run.experiment.task} --seed {run.seed}`"
         )
-    where = choose_device(device)
-    network = build(run.experiment, run.seed, where)
-    network.load_state_dict(load_file(path))
+    network = build(run.experiment, run.seed, choose_device(device))
+    network.load_state_dict(load_file(path))  # rounded weights are widened again
     return network.eval()
 
 

@@ -16,7 +16,7 @@ ORDERS = ("", "_shuffled")
 
 
 class Brightness(ResNet):
-    """A network whose features are the mean colours of the four quadrants, and whose first output is their brightness."""
+    """A network of the mean colours of four quadrants, whose first output is the brightness."""
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)

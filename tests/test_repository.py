@@ -26,10 +26,10 @@ PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
 ORDER = [
     "errors", "progress", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling", "power",
     "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures",
-    "pictures", "beyond",
+    "looking", "heat", "pictures", "explorer", "beyond",
     "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
     "patches", "models", "precision", "predict", "attention", "maps", "focus", "deletion", "measures",
-    "train", "runs", "external", "shown", "photographs", "book", "cli",
+    "train", "runs", "rounded", "external", "shown", "photographs", "book", "cli",
 ]
 # fmt: on
 #: Read alone by those who have results and no torch, and by the published pages.
