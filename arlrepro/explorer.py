@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -73,14 +73,16 @@ def page(
         one: {
             "label": called[one],
             "text": f"The lesion: {called[one]}.",
-            "photo": _uri(Image.fromarray(image).resize((PHOTO_PX, PHOTO_PX), Image.Resampling.LANCZOS), "JPEG"),
-            "outline": _uri(outline(mask), "PNG"),
+            "photo": _uri(
+                Image.fromarray(image).resize((PHOTO_PX, PHOTO_PX), Image.Resampling.LANCZOS), "JPEG", quality=85
+            ),
+            "outline": _uri(outline(mask), "PNG", transparency=0),
         }
         for one, (image, mask) in lesions.items()
     }
-    networks = {}
+    networks: dict[str, Any] = {}
     for network, table in maps.items():
-        of_network = {
+        of_network: dict[str, Any] = {
             which: {"label": map_name(which), "lesions": {}} for which in dict.fromkeys(table["map"].astype(str))
         }
         for which, entry in of_network.items():
@@ -148,7 +150,6 @@ def outline(mask: Bool[np.ndarray, "side side"]) -> Image.Image:
     levels[wide & ~narrow], levels[narrow & ~inner] = 2, 1
     drawn = Image.fromarray(levels)
     drawn.putpalette([0, 0, 0, 255, 255, 255, 0, 0, 0])
-    drawn.info["transparency"] = 0
     return drawn
 
 
@@ -160,9 +161,9 @@ def _coloured(values: Plane) -> Image.Image:
     return drawn
 
 
-def _uri(picture: Image.Image, kind: str) -> str:
+def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
     stored = io.BytesIO()
-    picture.save(stored, kind, optimize=True, **({"quality": 85} if kind == "JPEG" else picture.info))
+    picture.save(stored, kind, optimize=True, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(stored.getvalue()).decode()}"
 
 

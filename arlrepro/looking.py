@@ -3,7 +3,7 @@
 A run that was made before a measure was added lacks it; every table and figure here says so and goes on with the rest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -62,7 +62,7 @@ def _known(*given: object) -> Outcome[Difference] | None:
     return None
 
 
-def _table(rows: Sequence[dict[str, object]], study: Study, index: Sequence[str]) -> pd.DataFrame:
+def _table(rows: Sequence[Mapping[str, object]], study: Study, index: Sequence[str]) -> pd.DataFrame:
     """Rows as a table; without any, one that says so."""
     if not rows:
         return pd.DataFrame({"not measured yet": [f"No run in the archive of {study.profile.name} has it."]})

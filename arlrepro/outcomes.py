@@ -275,8 +275,7 @@ def _mean(values: Float[np.ndarray, "seeds lesions"]) -> Difference:
     """Mean of a number that each lesion has in each seed; with a single seed, Student's t over the lesions."""
     if len(values) > 1:
         return seeds_and_lesions_mean(values)
-    if np.ptp(values) == 0:  # without variance there is no t
-        constant = float(values[0, 0])
+    if np.allclose(values, constant := float(values[0, 0]), rtol=1e-9, atol=1e-12):  # without variance there is no t
         return Difference(constant, constant, constant, float(constant == 0))
     test = stats.ttest_1samp(values[0], 0.0)
     low, high = test.confidence_interval(0.95)

@@ -1,4 +1,4 @@
-"""Weights for anyone to try: those of a live run rounded to float16, half the size, and held to the scores they give."""
+"""Weights for anyone to try: those of a live run in float16, half the size, held to the scores they give."""
 
 from pathlib import Path
 

@@ -249,6 +249,8 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
         RunError: the weights are not here, or the images are not those the run was made from.
     """
     run = read_run(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder}: no {WEIGHTS}; only a live run can be measured, runs/<profile>/<id>")
     bench = Bench.set_up(run.experiment, data, device)
     if bench.dataset.fingerprint != run.data_fingerprint:
         raise RunError(
