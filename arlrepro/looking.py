@@ -232,14 +232,14 @@ def sizes(study: Study) -> pd.DataFrame:
     for network in present(study):
         tables = [run.measures["terms"]["block"] for run in study.of(network) if "terms" in run.measures]
         for block in tables[0].unique() if tables else ():
-            cells: dict[str, object] = {"network": words.network(network), "block": words.block(block)}
+            cells: dict[str, str] = {}
+            counted: dict[str, str] = {}
             for column, title in {"to_shortcut": "α M x over x", "to_residual": "α M x over F(x)"}.items():
-                found = _known(study, [network], "terms", _of_block(block, column))
-                if found:
+                if found := _known(study, [network], "terms", _of_block(block, column)):
                     one = found.estimate
                     cells[title] = f"{one.value:.1e} [{one.low:.1e}, {one.high:.1e}]"
-                    cells |= {"lesions": str(found.lesions), "seeds": words.seeds(found.seeds)}
-            rows.append(cells)
+                    counted = {"lesions": str(found.lesions), "seeds": words.seeds(found.seeds)}
+            rows.append({"network": words.network(network), "block": words.block(block), **cells, **counted})
     return _table(rows, study, ["network", "block"])
 
 

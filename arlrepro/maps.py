@@ -4,6 +4,7 @@ All maps come batched, at the resolution of their layer; `enlarged` brings them 
 """
 
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -91,7 +92,9 @@ def gradient_maps(
     except AttributeError as error:
         names = ", ".join(name for name, _ in network.named_children())
         raise ConfigError(f"no layer {layer!r} in the network; there are {names}, and those inside them") from error
-    from captum.attr import LayerGradCam, LayerGradientXActivation, LayerIntegratedGradients
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Captum's progress bar misses ipywidgets, which no page here may need
+        from captum.attr import LayerGradCam, LayerGradientXActivation, LayerIntegratedGradients
 
     network.eval()
     with torch.enable_grad(), _nothing_in_place(network):

@@ -90,7 +90,8 @@ def test_a_photograph_of_full_size_is_read_once_and_drawn_small(run, lesion, tmp
     lesion.resize((3024, 2016)).save(tmp_path / "large.jpg")
     scored = score_photographs([tmp_path / "large.jpg"], run, tmp_path / "out", "cpu")
     assert len(scored.table) == 1 and scored.failed == {}
-    assert Image.open(tmp_path / "out" / "large.png").size == (2048, 683)
+    with Image.open(tmp_path / "out" / "large.png") as drawn:
+        assert drawn.size == (2048, 683)
 
 
 def test_what_is_written_says_that_it_is_no_medical_device(run, lesion, tmp_path):
