@@ -34,7 +34,10 @@ RESULTS = Path("results")
 WEIGHTS = "weights.safetensors"
 FILES = ("config.yaml", "environment.json", "history.csv", "attention.csv", "metrics.json", "predictions.csv")
 #: Measured at the end of a run, because they need weights or images; each is a CSV of this name.
-MEASURES = ("removal", "focus", "maps", "patches")
+MEASURES = (
+    *("removal", "terms", "focus", "focus_training", "focus_drawn", "focus_signs", "sanity", "deletion"),
+    *("maps", "gallery", "patches"),
+)
 PREDICTION_COLUMNS = ["image_id", "split", *CLASSES, *(f"{one}_label" for one in CLASSES)]
 
 _ID = re.compile(rf"({'|'.join(NETWORKS)})-({'|'.join(TASKS)})-s(\d+)-([0-9a-f]{{8}})")
@@ -53,6 +56,11 @@ def root() -> Path:
             if (folder / "pyproject.toml").is_file() and (folder / "arlrepro").is_dir():
                 return folder
     raise RunError("no checkout of the project around the working directory: go there, or set ARLREPRO_ROOT")
+
+
+def committed_weights(run_id: str) -> Path:
+    """Where the rounded weights of a run lie if they are committed, for anyone to try: `weights/<id>.safetensors`."""
+    return root() / "weights" / f"{run_id}.safetensors"
 
 
 @dataclass(frozen=True)

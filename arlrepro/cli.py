@@ -211,12 +211,21 @@ def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
 
 
 @app.command("archive")
-def archive(run: Annotated[list[Path], typer.Argument(help="Folders of finished runs, runs/<profile>/<id>.")]) -> None:
-    """Copy what readers need of finished runs, without the weights, to results/<profile>/."""
+def archive(
+    run: Annotated[list[Path], typer.Argument(help="Folders of finished runs, runs/<profile>/<id>.")],
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Also write the weights, rounded to float16, to weights/<id>.safetensors.")
+    ] = False,
+) -> None:
+    """Copy what readers need of finished runs to results/<profile>/, small text files; the weights only if asked."""
     from arlrepro import runs
 
     for folder in run:
         typer.echo(str(runs.archive(folder, runs.archived_folder(folder.resolve().parent.name))))
+        if weights:
+            from arlrepro import rounded
+
+            typer.echo(str(rounded.commit_weights(folder)))
 
 
 @app.command("measure")

@@ -1,13 +1,13 @@
 """What the runs of a study say of one quantity: seeds and lesions gathered, a figure or a difference with its interval.
 
-A quantity is named as in `metrics.json` (`mean_auc`, `melanoma.auc`, `seborrheic_keratosis.sensitivity`), or
-`focus.share`, `focus.peak_inside` (see `attention.focus`), or `removal.` and one of the AUCs: the network as it is
-minus the same network without its attention term.
+A quantity is named as in `metrics.json` (`mean_auc`, `melanoma.auc`, `seborrheic_keratosis.sensitivity`), or a measure
+that has a row a lesion and one of its columns (`focus.share`, `focus_signs.overlap`), or `removal.` and one of the
+AUCs: the network as it is minus the same network without its attention term.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -29,6 +29,8 @@ from arlrepro.errors import MetricError, RunError, some
 from arlrepro.intervals import Estimate, mean_auc_interval, wilson_interval
 
 SHARES = ("accuracy", "sensitivity", "specificity")
+#: Measures of where a network looks, a row a lesion; see `focus`.
+FOCUS = ("focus", "focus_training", "focus_drawn", "focus_signs")
 
 
 Found = TypeVar("Found", Estimate, Difference)
@@ -214,7 +216,7 @@ def difference(study: Study, networks: Sequence[str], quantity: str, removed: st
     Args:
         study: the runs.
         networks: two names; for `removal.` quantities one, compared with itself without its attention term.
-        quantity: an AUC of `metrics.json`, `focus.share`, `focus.peak_inside`, or an AUC after `removal.`.
+        quantity: an AUC of `metrics.json`, a column of one of `FOCUS`, or an AUC after `removal.`.
         removed: where a `removal.` quantity takes the term out: from all blocks, or from one by name.
 
     Returns:
@@ -224,12 +226,11 @@ def difference(study: Study, networks: Sequence[str], quantity: str, removed: st
         RunError: a network has no run, or none with what the quantity needs.
         MetricError: the difference has no variance.
     """
+    measure, _, column = quantity.partition(".")
+    if measure in FOCUS:
+        return of_lesions(study, networks, measure, lambda table: table[column], column)
     classes = classes_in(quantity)
     chosen = shared_runs(study, networks, classes)
-    if quantity.startswith("focus."):
-        values = _focus(chosen, quantity.removeprefix("focus."))
-        found = _mean(values[networks[1]] - values[networks[0]])
-        return Outcome(found, _seeds(chosen), _ids(chosen), values[networks[0]].shape[1])
     truth, scores = scored(chosen, classes)
     if quantity.startswith("removal."):
         before, after = _removed(chosen[networks[0]], classes, removed), scores[networks[0]]
@@ -265,30 +266,62 @@ def variant_difference(study: Study, variant: Study, network: str, quantity: str
     return Outcome(found, _seeds(chosen), _ids(chosen), truth.shape[1])
 
 
+def of_lesions(
+    study: Study,
+    networks: Sequence[str],
+    measure: str,
+    value: Callable[[pd.DataFrame], pd.Series],
+    column: str = "image_id",
+) -> Outcome[Difference]:
+    """The mean over lesions and seeds of a number that each lesion has: of one network, or the second minus the first.
+
+    Args:
+        study: the runs; those that were made before the measure was added are left out, unless all were.
+        networks: one name or two.
+        measure: name of the archived table.
+        value: the number of each lesion, from the table indexed by image id.
+        column: one that the table must have.
+
+    Returns:
+        With a 95 % interval over seeds and lesions; with a single seed over lesions alone. Lesions whose number is not
+        defined in some run are left out of all.
+
+    Raises:
+        RunError: a network has no run, or none has the measure.
+    """
+    having = tuple(run for run in study.runs if column in run.measures.get(measure, ()))
+    within = replace(study, runs=having) if any(run.network in networks for run in having) else study
+    chosen = shared_runs(within, networks)
+    numbers = {
+        (network, place): value(_measure(runs[0], measure, column).set_index("image_id"))
+        for network, seeds in chosen.items()
+        for place, runs in enumerate(seeds)
+    }
+    together = pd.DataFrame(numbers).dropna()
+    if len(together) < 2:
+        raise RunError(f"{measure}.csv of {study.profile.name}: fewer than two lesions have the number in every run")
+    values = [together[network].to_numpy(dtype=np.float64).T for network in networks]
+    found = _mean(values[-1] - values[0] if len(networks) > 1 else values[0])
+    return Outcome(found, _seeds(chosen), _ids(chosen), len(together))
+
+
 def _mean(values: Float[np.ndarray, "seeds lesions"]) -> Difference:
     """Mean of a number that each lesion has in each seed; with a single seed, Student's t over the lesions."""
     if len(values) > 1:
         return seeds_and_lesions_mean(values)
+    if np.allclose(values, constant := float(values[0, 0]), rtol=1e-9, atol=1e-12):  # without variance there is no t
+        return Difference(constant, constant, constant, float(constant == 0))
     test = stats.ttest_1samp(values[0], 0.0)
     low, high = test.confidence_interval(0.95)
     return Difference(float(values.mean()), float(low), float(high), float(test.pvalue))
 
 
-def _measure(run: Run, name: str) -> pd.DataFrame:
+def _measure(run: Run, name: str, column: str = "image_id") -> pd.DataFrame:
     if name not in run.measures:
         raise RunError(f"{run.id}: its archive has no {name}.csv")
+    if column not in run.measures[name]:
+        raise RunError(f"{run.id}: its {name}.csv has no column {column}")
     return run.measures[name]
-
-
-def _focus(chosen: dict[str, list[list[Run]]], column: str) -> dict[str, Float[np.ndarray, "seeds lesions"]]:
-    """By network, one value a seed and lesion; lesions whose map is flat in any run are left out of all."""
-    tables = {
-        (network, place): _measure(runs[0], "focus").set_index("image_id")[column]
-        for network, seeds in chosen.items()
-        for place, runs in enumerate(seeds)
-    }
-    together = pd.DataFrame(tables).dropna()
-    return {network: together[network].to_numpy(dtype=np.float64).T for network in chosen}
 
 
 def _removed(

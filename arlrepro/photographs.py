@@ -7,21 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image, PngImagePlugin
 
 from arlrepro import runs
 from arlrepro.archive import Run
 from arlrepro.config import CLASSES, classes_of
-from arlrepro.errors import DatasetError, RunError
+from arlrepro.errors import DatasetError, RunError, some
+from arlrepro.heat import heat, spread
 from arlrepro.progress import bar
 from arlrepro.sources import IMAGE_SUFFIXES, StoredFile, decode_image
 
 STATEMENT = "Research software, not a medical device: these numbers must not guide the care of any person."
 DRAWN = "The network was trained on drawn images and knows nothing about real lesions."
 LONGEST_SIDE = 1024  # px of an overlay
-#: From no evidence to most: dark violet, orange, pale yellow; ordered by lightness, so it reads without colour.
-HEAT = np.array([[0, 0, 4], [187, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
 
     Args:
         inputs: image files of any size and usual format, and folders of them.
-        run: a live run; its folder holds the weights.
+        run: its weights are in its folder or committed.
         out: folder to make: `predictions.csv`, and `<image_id>.png` for each photograph.
         device: `auto`, `cpu` or `cuda`.
 
@@ -67,7 +66,8 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
     """
     import torch
 
-    from arlrepro.attention import class_activation_maps, whole_image
+    from arlrepro.attention import whole_image
+    from arlrepro.maps import class_activation_maps
     from arlrepro.patches import cut, evaluation_boxes
     from arlrepro.precision import autocast
     from arlrepro.predict import Lesions, score
@@ -117,25 +117,12 @@ def overlay(photograph: Image.Image, activation: Float[np.ndarray, "height width
     """
     plain = photograph.copy()
     plain.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    spread = activation - activation.min()
-    spread = spread / spread.max() if spread.any() else spread
-    enlarged = Image.fromarray(spread.astype(np.float32)).resize(plain.size, Image.Resampling.BILINEAR)
+    enlarged = Image.fromarray(spread(activation).astype(np.float32)).resize(plain.size, Image.Resampling.BILINEAR)
     covered = Image.blend(plain.convert("L").convert("RGB"), Image.fromarray(heat(np.asarray(enlarged))), 0.55)
     pair = Image.new("RGB", (2 * plain.width, plain.height))
     pair.paste(plain)
     pair.paste(covered, (plain.width, 0))
     return pair
-
-
-def heat(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Colours for values in [0, 1].
-
-    Example:
-        >>> heat(np.array([[0.0, 1.0]])).tolist()
-        [[[0, 0, 4], [252, 255, 164]]]
-    """
-    stops = np.linspace(0, 1, len(HEAT))
-    return np.stack([np.interp(values, stops, HEAT[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)
 
 
 def _names(photographs: Sequence[Path]) -> list[str]:
@@ -149,16 +136,19 @@ def _names(photographs: Sequence[Path]) -> list[str]:
 
 
 def find_run(name: str) -> Run:
-    """A live run by its folder, or by its id among all profiles' runs here.
+    """A run by its folder, or by its id: a live one of any profile here, else an archived one.
 
     Raises:
-        RunError: there is no such run here; the message lists what there is.
+        RunError: there is no such run here; the message lists those whose weights are.
     """
     if Path(name).is_dir():
         return runs.read_run(Path(name))
     live = sorted((runs.root() / runs.RUNS).glob("*/*-s*-????????"))
-    for folder in live:
+    archived = sorted((runs.root() / runs.RESULTS).glob("*/*-s*-????????"))
+    for folder in (*live, *archived):
         if folder.name == name:
             return runs.read_run(folder)
-    there = ", ".join(folder.name for folder in live[:5]) or "none; `arlrepro train` makes one"
-    raise RunError(f"{name}: neither a run's folder nor the id of a run here ({there})")
+    committed = [folder for folder in archived if runs.committed_weights(folder.name).is_file()]
+    there = list(dict.fromkeys(folder.name for folder in (*live, *committed)))
+    known = some(there) if there else "none; `arlrepro train` makes one"
+    raise RunError(f"{name}: neither a run's folder nor the id of a run here ({known})")

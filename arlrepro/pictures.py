@@ -82,6 +82,29 @@ def _grey(image: Pixels) -> Pixels:
     return np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
 
 
+def seed_shown(study: Study) -> int:
+    """Whose maps are shown: the first seed in which every network's run has gradient maps too, else the first seed."""
+    having = [
+        {run.seed for run in study.of(network) if _gradient_maps(run.measures.get("maps"))}
+        for network in study.profile.networks
+        if study.of(network)
+    ]
+    shared = set.intersection(*having) if having else set()
+    return min(shared or {run.seed for run in study.runs} or {0})
+
+
+def _gradient_maps(maps: pd.DataFrame | None) -> bool:
+    return maps is not None and bool(maps["map"].astype(str).str.startswith("grad_cam.").any())
+
+
+def maps_of_runs(study: Study, seed: int, measure: str = "maps") -> dict[str, pd.DataFrame]:
+    """A table of the runs of one seed, by network; networks whose run lacks it are left out."""
+    runs = {network: [run for run in study.of(network) if run.seed == seed] for network in study.profile.networks}
+    return {
+        network: found[0].measures[measure] for network, found in runs.items() if found and measure in found[0].measures
+    }
+
+
 def attention_maps(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Figure:
     """Where each network looks: the lesion with its outline, and over it each network's class activation map.
 
@@ -91,32 +114,66 @@ def attention_maps(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: 
         seed: which run of each network.
 
     Returns:
-        A row a lesion; under each map the share of it that lies inside the outline.
+        A row a lesion; under each map the share of it that lies inside the outline and, where the run has scored the
+        lesion, whether it is a hit or a miss.
     """
-    networks = [one for one in study.profile.networks if any(run.seed == seed for run in study.of(one))]
-    if not networks:
+    maps = maps_of_runs(study, seed)
+    if not maps:
         return no_runs(study, f" with seed {seed}")
-    maps = {one: next(run for run in study.of(one) if run.seed == seed).measures["maps"] for one in networks}
-    return activation_grid(lesions, maps)
+    return activation_grid(lesions, maps, maps_of_runs(study, seed, "gallery"))
 
 
-def activation_grid(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], maps: Mapping[str, pd.DataFrame]) -> Figure:
-    """`attention_maps` for maps that are at hand: by network, a table as `attention.maps_of` gives it."""
+def activation_grid(
+    lesions: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    maps: Mapping[str, pd.DataFrame],
+    scores: Mapping[str, pd.DataFrame] | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> Figure:
+    """`attention_maps` for maps that are at hand.
+
+    Args:
+        lesions: by id, image and lesion mask.
+        maps: by network, a table as `maps.maps_of` gives it.
+        scores: by network, `image_id` and a score for each class.
+        kinds: of the lesions, by id; if not given, what stands before the last hyphen of the id.
+    """
+    kinds = kinds or {image_id: image_id.rpartition("-")[0] for image_id in lesions}
     rows, columns = len(lesions), 1 + len(maps)
-    with canvas(rows, columns, width=2.3 * columns, height=2.45 * rows + 0.2) as (figure, axes):
+    with canvas(rows, columns, width=2.3 * columns, height=2.6 * rows + 0.2) as (figure, axes):
         for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
             _show(line[0], image, mask)
-            line[0].set_ylabel(_kind(image_id))
+            line[0].set_ylabel(kinds[image_id].replace("_", " "))
             line[0].set_xlabel(f"{mask.mean():.0%} of the image")
-            for axis, table in zip(line[1:], maps.values(), strict=True):
+            for axis, (network, table) in zip(line[1:], maps.items(), strict=True):
                 activation = enlarge(class_activation(table, image_id), len(image))
                 _show(axis, _grey(image))
                 axis.imshow(activation, cmap="inferno", alpha=0.6)
                 _outline(axis, mask)
-                axis.set_xlabel(f"{(activation * mask).sum() / activation.sum():.0%} inside")
+                share = f"{(activation * mask).sum() / activation.sum():.0%} inside"
+                scored = (scores or {}).get(network)
+                axis.set_xlabel(
+                    share if scored is None else f"{share}\n{hit_or_miss(kinds[image_id], scored, image_id)}"
+                )
         for axis, title in zip(axes[0], ["image, outline", *map(words.network, maps)], strict=True):
             axis.set_title(title)
     return figure
+
+
+def hit_or_miss(kind: str, scores: pd.DataFrame, image_id: str) -> str:
+    """What a network said of a lesion at the threshold of 0.5, with the score that decides.
+
+    A lesion of a class is a hit where its score is above 0.5, another one where no score is.
+
+    Example:
+        >>> scores = pd.DataFrame({"image_id": ["a"], "melanoma": [0.7], "seborrheic_keratosis": [0.1]})
+        >>> hit_or_miss("melanoma", scores, "a"), hit_or_miss("nevus", scores, "a")
+        ('hit: melanoma 0.70', 'miss: melanoma 0.70')
+    """
+    row = scores.set_index("image_id").loc[image_id]
+    classes = [one for one in CLASSES if one in row.index and not pd.isna(row[one])]
+    decisive = kind if kind in classes else max(classes, key=lambda one: row[one])
+    hit = (row[decisive] > 0.5) == (kind in classes)
+    return f"{'hit' if hit else 'miss'}: {words.TASKS[decisive]} {row[decisive]:.2f}"
 
 
 def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Figure:

@@ -40,6 +40,15 @@ class Lesions:
         on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
         return cls(image_ids, pyramid(on_device, patch_side), labels)
 
+    def at(self, rows: Int[np.ndarray, " rows"]) -> "Lesions":
+        """Some of the lesions, in the order of the rows."""
+        index = torch.from_numpy(rows)
+        return Lesions(
+            tuple(self.image_ids[row] for row in rows),
+            [level[index.to(level.device)] for level in self.levels],
+            self.labels[rows],
+        )
+
 
 def score(
     network: nn.Module,

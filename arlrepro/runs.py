@@ -19,13 +19,25 @@ import numpy as np
 import pandas as pd
 
 from arlrepro import cache, isic, scene, signs, synthetic
-from arlrepro.archive import PREDICTION_COLUMNS, RESULTS, WEIGHTS, Run, Study, read_run, read_study, root, write_run
+from arlrepro.archive import (
+    PREDICTION_COLUMNS,
+    RESULTS,
+    WEIGHTS,
+    Run,
+    Study,
+    committed_weights,
+    read_run,
+    read_study,
+    root,
+    write_run,
+)
 from arlrepro.config import CLASSES, DataConfig, Experiment, classes_of, profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.progress import bar
 
 if TYPE_CHECKING:
     import torch
+    from torchvision.models import ResNet
 
     from arlrepro.predict import Lesions
 
@@ -33,6 +45,8 @@ RUNS = Path("runs")
 DEFAULT_DATA = Path("data/isic2017")
 EXTRA = "extra"  # folder beside the official files, as `arlrepro data extra` makes it
 LOGS = ("none", "csv", "tensorboard")
+#: Added to a run's seed for the weights of a network that learned nothing, which its maps are compared with.
+UNTRAINED = 1000
 #: Drawn lesions whose maps are archived with every run, so that the published book can show where a network looks.
 GALLERY = (
     *(("melanoma", seed) for seed in (1, 2)),
@@ -128,11 +142,15 @@ class Bench:
 
     def lesions(self, split: str) -> "Lesions":
         """One split's images on the device."""
-        from arlrepro.predict import Lesions
-
         rows = self.rows(split)
         if not len(rows):
             raise DatasetError(f"{self.dataset.root}: the {split} split has no images")
+        return self.at(rows)
+
+    def at(self, rows: np.ndarray) -> "Lesions":
+        """Some rows of the array on the device."""
+        from arlrepro.predict import Lesions
+
         ids = tuple(self.images.image_ids[row] for row in rows)
         labels = self.dataset.lesions.loc[list(ids), list(CLASSES)].to_numpy(dtype=np.int64)
         return Lesions.load(ids, self.images.pixels[rows], labels, self.patch_side, self.device)
@@ -259,20 +277,36 @@ def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
             table[f"{name}_label"] = lesions.labels[:, column]
         tables.append(table.reindex(columns=PREDICTION_COLUMNS))
     test = bench.lesions("test")
-    measures = {
-        "removal": attention.removal(network, test, experiment),
-        "maps": attention.maps_of(network, gallery(experiment, bench.device), experiment),
-        "patches": pd.DataFrame({"x": boxes.centre[:, 0], "y": boxes.centre[:, 1], "scale": boxes.scale}),
-    }
-    masked = bench.rows("test")
-    if bench.images.masks is not None and bench.images.has_mask[masked].all():
-        measures["focus"] = attention.focus(network, test, bench.images.masks[masked], experiment)
+    by_lesion = attention.terms(network, test, experiment)
     return replace(
         run,
         predictions=pd.concat(tables, ignore_index=True),
-        attention=attention.term_sizes(network, test, experiment),
-        measures={name: table for name, table in measures.items() if len(table)},
+        attention=attention.term_sizes(by_lesion),
+        measures=_measures(network, test, by_lesion, run, bench),
     )
+
+
+def _measures(
+    network: "ResNet", test: "Lesions", by_lesion: pd.DataFrame, run: Run, bench: Bench
+) -> dict[str, pd.DataFrame]:
+    """What is archived of a network beside its scores, by the name of its file; see `measures`."""
+    from arlrepro import measures
+    from arlrepro.train import build
+
+    experiment, masks = run.experiment, bench.images.masks
+    drawn = gallery(experiment, bench.device)
+    found = measures.of_images(network, test, drawn, experiment) | {"terms": measures.ratios(by_lesion)}
+    if masks is not None:
+        rows = bench.rows("test")
+        if bench.images.has_mask[rows].all():
+            random = replace(experiment, network=replace(experiment.network, weights="none"))
+            untrained = build(random, run.seed + UNTRAINED, bench.device)
+            found |= measures.of_masks(network, untrained, test, masks[rows], experiment)
+        rows = bench.rows("training")
+        rows = measures.drawn_by_seed(rows[bench.images.has_mask[rows]], measures.TRAINING_LESIONS, experiment)
+        if len(rows):
+            found["focus_training"] = measures.focus(network, bench.at(rows), masks[rows], experiment)
+    return {name: table for name, table in found.items() if len(table)}
 
 
 def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
@@ -282,6 +316,8 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
         RunError: the weights are not here, or the images are not those the run was made from.
     """
     run = read_run(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder}: no {WEIGHTS}; only a live run can be measured, runs/<profile>/<id>")
     bench = Bench.set_up(run.experiment, data, device)
     _refuse_other_images(run, bench.dataset)
     measured = measure(run, load_network(run, device), bench)
@@ -302,24 +338,25 @@ def gallery(experiment: Experiment, device: "torch.device") -> "Lesions":
 
 
 def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
-    """The trained network of a live run, in evaluation mode.
+    """The trained network of a run, in evaluation mode: of a live one as trained, else from its committed weights.
 
     Raises:
-        RunError: the run's weights are not here (archived runs have none).
+        RunError: the run's weights are not here; the message says how to get them.
     """
     from safetensors.torch import load_file
 
     from arlrepro.train import build
 
-    path = None if run.folder is None else run.folder / WEIGHTS
-    if path is None or not path.is_file():
+    places = [*([run.folder / WEIGHTS] if run.folder else []), committed_weights(run.id)]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        profile_name = run.folder.parent.name if run.folder else "NAME"
         raise RunError(
             f"{run.id}: no {WEIGHTS} in {run.folder}; archived runs keep none: train it with `arlrepro train "
-            f"--network {run.network} --task {run.experiment.task} --seed {run.seed}`"
+            f"--profile {profile_name} --network {run.network} --task {run.experiment.task} --seed {run.seed}`"
         )
-    where = choose_device(device)
-    network = build(run.experiment, run.seed, where)
-    network.load_state_dict(load_file(path))
+    network = build(run.experiment, run.seed, choose_device(device))
+    network.load_state_dict(load_file(path))  # rounded weights are widened again
     return network.eval()
 
 

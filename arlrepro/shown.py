@@ -1,7 +1,7 @@
 """What the book shows of the data: counts, drawn lesions for everybody, real ones for who has the data, by a rule."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image
 
 from arlrepro import baselines, external, runs, signs, synthetic, words
 from arlrepro.archive import RESULTS, Run, Study
-from arlrepro.config import CLASSES, Experiment
+from arlrepro.config import CLASSES, Experiment, classes_of
 from arlrepro.errors import RunError
 from arlrepro.intervals import Estimate, summary
 
@@ -159,47 +159,66 @@ def evaluation_patches(
     return where, np.stack([np.asarray(one) for one in cut])
 
 
-def real_lesions(
-    study: Study, data: str, seed: int = 0, each: int = 2
-) -> tuple[dict[str, Shown], dict[str, pd.DataFrame]]:
+@dataclass(frozen=True)
+class Looked:
+    """Lesions with what networks made of them: what `pictures.activation_grid` draws."""
+
+    lesions: dict[str, Shown]  # by id
+    maps: dict[str, pd.DataFrame]  # by network, as `maps.maps_of` gives it
+    scores: dict[str, pd.DataFrame]  # by network, image_id and a score for each class
+    kinds: dict[str, str]  # of the lesions, by id
+
+
+def hits_and_misses(run: Run, seed: int = 0, each: int = 1) -> dict[str, str]:
+    """Test lesions of each kind that a run called rightly and wrongly, drawn at random.
+
+    Rule: of each kind (melanoma, seborrheic keratosis, neither), `each` lesions at random by `seed` among the hits and
+    as many among the misses, at a threshold of 0.5 (see `pictures.hit_or_miss`); where a kind has no hit or no miss,
+    there is none.
+
+    Returns:
+        The kind by image id.
+    """
+    test, generator = run.of("test"), np.random.default_rng(seed)
+    scores = test[list(classes_of(run.experiment.task))]
+    found: dict[str, str] = {}
+    for kind in (*CLASSES, "neither"):
+        labels = test[[f"{one}_label" for one in CLASSES]].to_numpy().astype(bool)
+        of_kind = labels[:, CLASSES.index(kind)] if kind in CLASSES else ~labels.any(axis=1)
+        hit = scores[kind] > 0.5 if kind in scores else (scores <= 0.5).all(axis=1)
+        for group in (test.index[of_kind & hit], test.index[of_kind & ~hit]):
+            chosen = generator.choice(np.array(group, dtype=str), min(each, len(group)), replace=False)
+            found |= dict.fromkeys(map(str, chosen), kind)
+    return found
+
+
+def real_lesions(study: Study, data: str, seed: int = 0) -> Looked:
     """Test lesions with each network's maps, for a site that is built beside the data.
 
-    Rule: of each kind (melanoma, seborrheic keratosis, neither), `each` lesions drawn at random by `seed` from those of
-    the test split; nothing is chosen by how it looks or how it was scored.
+    Rule: hits and misses of the profile's last network with the first seed; see `hits_and_misses`.
 
     Args:
         study: runs whose weights are here.
         data: folder in the official layout.
-        seed: of the choice, and of the runs.
-        each: lesions of each kind.
-
-    Returns:
-        The lesions by id; and by network a table of maps as `attention.maps_of` gives it.
+        seed: of the choice.
     """
-    from arlrepro import attention
-    from arlrepro.predict import Lesions
+    from arlrepro.maps import maps_of
 
-    experiment = study.profile.experiment
-    dataset, images = runs.open_images(experiment, data)
-    test = dataset.lesions[dataset.lesions["split"] == "test"]
-    kind = test["melanoma"] + 2 * test["seborrheic_keratosis"]
-    generator = np.random.default_rng(seed)
-    chosen = [one for value in (1, 2, 0) for one in generator.choice(test.index[kind == value], each, replace=False)]
-    row = {image_id: number for number, image_id in enumerate(images.image_ids)}
-    rows = [row[one] for one in chosen]
+    of_runs = {network: _with_weights(study, network, study.profile.seeds[0]) for network in study.profile.networks}
+    kinds = hits_and_misses(of_runs[study.profile.networks[-1]], seed)
+    bench = runs.Bench.set_up(study.profile.experiment, data, "auto")
+    row = {image_id: number for number, image_id in enumerate(bench.images.image_ids)}
+    rows = np.array([row[one] for one in kinds])
     masks: Bool[np.ndarray, "lesions side side"] = (
-        np.zeros((len(rows), images.side, images.side), dtype=bool) if images.masks is None else images.masks[rows]
+        np.zeros((len(rows), bench.images.side, bench.images.side), dtype=bool)
+        if bench.images.masks is None
+        else bench.images.masks[rows]
     )
-    lesions = {one: (images.pixels[row[one]], mask) for one, mask in zip(chosen, masks, strict=True)}
-    maps = {}
-    for network in study.profile.networks:
-        run = _with_weights(study, network, seed)
-        labels = test.loc[chosen, list(CLASSES)].to_numpy(dtype=np.int64)
-        loaded = Lesions.load(
-            tuple(chosen), images.pixels[rows], labels, experiment.patches.side, runs.choose_device("auto")
-        )
-        maps[network] = attention.maps_of(runs.load_network(run), loaded, run.experiment)
-    return lesions, maps
+    lesions = {one: (bench.images.pixels[row[one]], mask) for one, mask in zip(kinds, masks, strict=True)}
+    loaded = bench.at(rows)
+    maps = {network: maps_of(runs.load_network(run), loaded, run.experiment) for network, run in of_runs.items()}
+    scores = {network: run.predictions for network, run in of_runs.items()}
+    return Looked(lesions, maps, scores, kinds)
 
 
 def _with_weights(study: Study, network: str, seed: int) -> Run:

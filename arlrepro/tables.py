@@ -244,42 +244,6 @@ def term_sizes(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def focus(study: Study) -> pd.DataFrame:
-    """Does a network look at the lesion? Shares of the class activation map, and whether its highest point is inside.
-
-    Returns:
-        A row a network, the last column the lesion's share of the image, which a map that ignores the lesion would
-        get; then a row a difference, with its 95 % interval. Means over lesions and seeds.
-    """
-    columns = {"focus.share": "map inside the lesion", "focus.peak_inside": "highest point inside"}
-    rows = []
-    for network in study.profile.networks:
-        tables = [run.measures["focus"] for run in study.of(network) if "focus" in run.measures]
-        if tables:
-            mean = pd.concat(tables).mean(numeric_only=True)
-            rows.append(
-                {
-                    "": words.network(network),
-                    **{name: f"{mean[key.removeprefix('focus.')]:.3f}" for key, name in columns.items()},
-                    "lesion's share of the image": f"{mean['area']:.3f}",
-                    "seeds": words.seeds(tuple(run.seed for run in study.of(network))),
-                }
-            )
-    for base, other in outcomes.partners(study):
-        found = {name: outcomes.known(outcomes.difference, study, (base, other), key) for key, name in columns.items()}
-        shared = next((one for one in found.values() if one), None)
-        if shared:
-            rows.append(
-                {
-                    "": f"{words.network(other)} minus {words.network(base)} [95 % CI]",
-                    **{name: words.signed(one.estimate) if one else "" for name, one in found.items()},
-                    "lesion's share of the image": "",
-                    "seeds": words.seeds(shared.seeds),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
 def removal(study: Study) -> pd.DataFrame:
     """Does a trained network use its attention term? Test AUCs as it is, minus those with the term taken out.
 

@@ -1,22 +1,13 @@
-"""Attention measured: maps that add up to the logit, shares a reader can count, hooks that are gone again."""
+"""The attention term measured: sizes that follow the equation, removal that leaves no trace, hooks that are gone."""
 
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from arlrepro.attention import (
-    arl_blocks,
-    class_activation_maps,
-    focus,
-    maps_of,
-    removal,
-    share_inside,
-    term_sizes,
-    watched_blocks,
-    without_attention,
-)
+from arlrepro.attention import arl_blocks, removal, term_sizes, terms, watched_blocks, without_attention
 from arlrepro.config import SMOKE
 from arlrepro.models import create, spatial_attention
 from arlrepro.patches import evaluation_boxes
@@ -36,43 +27,8 @@ def network() -> torch.nn.Module:
     return create("arl_cnn14", outputs=2, alpha=0.5).eval()
 
 
-def test_class_activation_maps_add_up_to_the_logit(network):
-    patches = torch.randn(3, 3, 64, 64)
-    maps = class_activation_maps(network, patches)
-    with torch.no_grad():
-        logits = network(patches)
-    torch.testing.assert_close(maps.mean(dim=(2, 3)) + network.fc.bias, logits, atol=1e-4, rtol=1e-4)
-
-
-def test_share_inside_is_three_quarters():
-    maps = torch.tensor([[[4.0, 1.0], [2.0, 1.0]]])  # above the lowest value: 3, 0, 1, 0
-    inside = torch.tensor([[[True, True], [False, False]]])
-    assert share_inside(maps, inside).item() == 0.75
-
-
-def test_a_map_that_ignores_the_lesion_has_the_lesions_share_of_the_area():
-    maps = torch.ones(1, 4, 4)
-    maps[0, :, ::2] = 0
-    inside = torch.zeros(1, 4, 4, dtype=torch.bool)
-    inside[0, :1] = True
-    assert share_inside(maps, inside).item() == 0.25
-
-
-def test_a_flat_map_has_no_share():
-    assert share_inside(torch.ones(1, 2, 2), torch.ones(1, 2, 2, dtype=torch.bool)).isnan().all()
-
-
-def test_focus_has_a_row_a_lesion(network, validation):
-    masks = np.zeros((len(validation), 64, 64), dtype=bool)
-    masks[:, 16:48, 16:48] = True
-    table = focus(network, validation, masks, EXPERIMENT)
-    assert table["image_id"].tolist() == list(validation.image_ids)
-    assert (table["area"] == 0.25).all()
-    assert table["share"].between(0, 1).all() and table["peak_inside"].isin([0, 1]).all()
-
-
 def test_term_sizes_follow_the_equation(network, validation):
-    table = term_sizes(network, validation, EXPERIMENT).set_index("block")
+    table = term_sizes(terms(network, validation, EXPERIMENT)).set_index("block")
     assert table.index.tolist() == BLOCKS
     assert table["positions"].tolist() == [256, 64, 16, 4]
     assert (table["alpha"] == 0.5).all()
@@ -83,7 +39,7 @@ def test_term_sizes_follow_the_equation(network, validation):
 
 def test_a_resnet_has_no_attention_to_measure(validation):
     resnet = create("resnet14", outputs=2)
-    assert term_sizes(resnet, validation, EXPERIMENT).empty
+    assert term_sizes(terms(resnet, validation, EXPERIMENT)).empty
     assert removal(resnet, validation, EXPERIMENT).empty
 
 
@@ -91,11 +47,12 @@ def test_removal_gives_the_scores_of_alpha_zero(network, validation):
     boxes = evaluation_boxes(EXPERIMENT.patches, EXPERIMENT.evaluation)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     table = removal(network, validation, EXPERIMENT)
-    zero = create("arl_cnn14", outputs=2, alpha=0.0)
-    zero.load_state_dict({name: value for name, value in before.items() if not name.endswith("alpha")}, strict=False)
-    expected = score(zero, validation, boxes, EXPERIMENT.patches, "fp32")
-    ours = table[table["removed"] == "all"][["melanoma", "seborrheic_keratosis"]].to_numpy()
-    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    for removed, alphas in {"all": BLOCKS, **{block: [block] for block in BLOCKS}}.items():
+        zero = create("arl_cnn14", outputs=2)
+        zero.load_state_dict(before | {f"{block}.alpha": torch.tensor(0.0) for block in alphas})
+        expected = score(zero, validation, boxes, EXPERIMENT.patches, "fp32")
+        ours = table[table["removed"] == removed][["melanoma", "seborrheic_keratosis"]].to_numpy()
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
     assert sorted(table["removed"].unique()) == ["all", *BLOCKS]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items()), "alpha is put back"
 
@@ -112,8 +69,6 @@ def test_hooks_are_removed_even_after_an_error(network):
     with pytest.raises(ZeroDivisionError), watched_blocks(network):
         assert hooks(network) == 4
         raise ZeroDivisionError
-    with pytest.raises(RuntimeError):
-        class_activation_maps(network, torch.zeros(1, 3, 64, 64, dtype=torch.float64))
     assert hooks(network) == 0
 
 
@@ -128,9 +83,10 @@ def test_watched_blocks_see_what_the_block_adds_up(network):
     torch.testing.assert_close(outputs["layer2"], (x + f + 0.5 * spatial_attention(f) * x).relu())
 
 
-def test_maps_are_archived_for_both_classes_and_every_block(network, validation):
-    table = maps_of(network, validation, EXPERIMENT)
-    assert set(table["map"]) == {"melanoma", "seborrheic_keratosis", *BLOCKS}
-    one = table[(table["image_id"] == validation.image_ids[3]) & (table["map"] == "layer1.0")]
-    assert len(one) == 16 * 16
-    assert one["value"].mean() == pytest.approx(1.0, abs=1e-4), "in units of a flat mask"
+def test_sizes_over_lesions_are_root_mean_squares():
+    of_two = {"image_id": ["a", "b"], "block": "layer1.0", "alpha": 0.5, "positions": 4, "mask_peak": [0.2, 0.4]}
+    sizes = {"rms_shortcut": [1.0, 7.0], "rms_residual": [1.0, 1.0], "rms_attention": [3.0, 4.0]}
+    table = term_sizes(pd.DataFrame({**of_two, **sizes}))
+    assert table["rms_shortcut"].tolist() == [5.0]  # the root of (1 + 49) / 2
+    assert table["ratio"].item() == pytest.approx((12.5 / 25) ** 0.5)
+    assert table["mask_peak"].item() == pytest.approx(0.3)

@@ -121,6 +121,25 @@ def test_a_run_without_a_measure_is_named():
         assert str(error.value) == name
 
 
+def test_runs_made_before_a_measure_was_added_are_left_out():
+    new = {"focus": ONE_SEED.runs[0].measures["focus"].assign(overlap=0.25)}
+    runs = (*ONE_SEED.runs, *(replace(run, measures=new) for run in made_study(GAINS, seeds=(1,)).runs))
+    found = outcomes.difference(Study(ISIC2017_256, runs), ("resnet14", "arl_cnn14"), "focus.overlap")
+    assert found.seeds == (1,)
+    with pytest.raises(RunError) as error:
+        outcomes.difference(ONE_SEED, ("resnet14", "arl_cnn14"), "focus.overlap")
+    assert str(error.value) == "resnet14-joint-s0-53c72dba: its focus.csv has no column overlap"
+
+
+def test_a_single_networks_mean_over_lesions_has_an_interval():
+    shares = np.linspace(0.4, 0.6, LESIONS)
+    study = made_study(GAINS, seeds=(0, 1), share=shares)
+    found = outcomes.of_lesions(study, ["resnet14"], "focus", lambda table: table["share"] - table["area"])
+    assert found.estimate.value == pytest.approx(0.25)
+    reach = 1.96 * shares.std(ddof=1) / np.sqrt(LESIONS)  # both seeds alike: the lesions' part alone
+    assert found.estimate.high - found.estimate.value == pytest.approx(reach, rel=1e-3)
+
+
 def test_removal_from_lesions_that_are_not_the_test_set_is_refused():
     runs = tuple(
         replace(run, measures={"removal": run.measures["removal"].iloc[1:]}) for run in ONE_SEED.of("arl_cnn14")

@@ -8,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from test_archive import made_run
+from typer.testing import CliRunner
 
 from arlrepro import photographs
 from arlrepro.archive import WEIGHTS, Run, read_run, write_run
+from arlrepro.cli import app
 from arlrepro.config import SMOKE
 from arlrepro.errors import DatasetError, RunError
 from arlrepro.photographs import DRAWN, STATEMENT, find_run, overlay, score_photographs
@@ -44,12 +46,14 @@ def test_every_usual_format_is_scored_alike(run, lesion, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees
     lesion.rotate(90, expand=True).save(inputs / "turned.png", exif=exif)
+    lesion.convert("CMYK").save(inputs / "print.tiff")
     lesion.convert("L").save(inputs / "grey.png")
+    lesion.quantize(64).save(inputs / "palette.png")
     (inputs / "notes.txt").write_text("passed over")
     scored = score_photographs([inputs], run, tmp_path / "out", "cpu")
     table = scored.table.set_index("image_id")
-    assert sorted(table.index) == ["grey", "plain", "scan", "turned", "with_alpha"]
-    alike = table.loc[["plain", "scan", "turned", "with_alpha"], "melanoma"]
+    assert sorted(table.index) == ["grey", "palette", "plain", "print", "scan", "turned", "with_alpha"]
+    alike = table.loc[["plain", "print", "scan", "turned", "with_alpha"], "melanoma"]
     np.testing.assert_allclose(alike, table.loc["plain", "melanoma"], atol=1e-6)
     assert scored.failed == {}
 
@@ -67,6 +71,27 @@ def test_bad_files_get_a_line_each_and_the_others_their_scores(run, lesion, tmp_
     assert sorted(scored.failed) == [str(inputs / name) for name in ("empty.jpg", "huge.png", "text.jpg")]
     assert all("\n" not in line for line in scored.failed.values())
     assert "100000000 pixels" in scored.failed[str(inputs / "huge.png")]
+
+
+def test_the_command_scores_the_good_prints_the_statement_and_ends_with_status_one(run, lesion, tmp_path):
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    lesion.save(inputs / "good.png")
+    (inputs / "text.jpg").write_text("hello")
+    answer = CliRunner().invoke(app, ["predict", str(inputs), "--run", str(run.folder), "--out", str(tmp_path / "out")])
+    assert answer.exit_code == 1
+    assert "good" in answer.stdout and f"{STATEMENT} {DRAWN}" in answer.stdout
+    (problem,) = [line for line in answer.stderr.splitlines() if "text.jpg" in line]
+    assert problem.startswith(str(inputs / "text.jpg"))
+    assert (tmp_path / "out" / "good.png").is_file()
+
+
+def test_a_photograph_of_full_size_is_read_once_and_drawn_small(run, lesion, tmp_path):
+    lesion.resize((3024, 2016)).save(tmp_path / "large.jpg")
+    scored = score_photographs([tmp_path / "large.jpg"], run, tmp_path / "out", "cpu")
+    assert len(scored.table) == 1 and scored.failed == {}
+    with Image.open(tmp_path / "out" / "large.png") as drawn:
+        assert drawn.size == (2048, 683)
 
 
 def test_what_is_written_says_that_it_is_no_medical_device(run, lesion, tmp_path):

@@ -1,8 +1,10 @@
 """Pictures of lesions: maps lie where the archive says, shares are those of the measure."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,8 @@ from made import made_study
 from matplotlib import pyplot as plt
 
 from arlrepro import pictures
-from arlrepro.attention import share_inside
 from arlrepro.errors import RunError
+from arlrepro.focus import share_inside
 from arlrepro.synthetic import draw_lesion
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
@@ -58,6 +60,28 @@ def test_the_share_under_a_map_is_that_of_the_measure():
     values = torch.tensor([[[float(row + column) for column in range(4)] for row in range(4)]])
     share = share_inside(values, torch.from_numpy(LESIONS["melanoma-1"][1][None])).item()
     assert figure.axes[1].get_xlabel() == f"{share:.0%} inside"
+
+
+def test_a_lesion_that_a_run_scored_is_a_hit_or_a_miss():
+    scores = pd.DataFrame({"image_id": ["melanoma-1", "nevus-1"], "melanoma": [0.4, 0.2], "seborrheic_keratosis": 0.3})
+    runs = tuple(replace(run, measures={**run.measures, "gallery": scores}) for run in STUDY.runs)
+    figure = pictures.attention_maps(LESIONS, replace(STUDY, runs=runs))
+    said = [figure.axes[place].get_xlabel().splitlines()[1] for place in (1, 4)]
+    assert said == ["miss: melanoma 0.40", "hit: seborrheic keratosis 0.30"]
+
+
+def test_a_network_of_one_task_knows_no_other_class():
+    scores = pd.DataFrame({"image_id": ["a"], "melanoma": [0.6], "seborrheic_keratosis": [np.nan]})
+    assert pictures.hit_or_miss("seborrheic_keratosis", scores, "a") == "miss: melanoma 0.60"
+
+
+def test_maps_are_those_of_the_first_seed_that_has_gradient_maps():
+    later = made_study(GAINS, seeds=(3,)).runs
+    gradients = later[0].measures["maps"].assign(map="grad_cam.layer1")
+    with_them = tuple(replace(run, measures={"maps": gradients}) for run in later)
+    assert pictures.seed_shown(STUDY) == 0
+    assert pictures.seed_shown(replace(STUDY, runs=(*STUDY.runs, *with_them))) == 3
+    assert pictures.seed_shown(replace(STUDY, runs=(*STUDY.runs, *with_them[:1]))) == 0, "both networks need them"
 
 
 def test_masks_have_a_column_a_block_around_one():

@@ -26,11 +26,11 @@ PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
 ORDER = [
     "errors", "progress", "plain", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling",
     "power", "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables",
-    "ablation", "figures", "pictures", "beyond",
+    "ablation", "figures", "looking", "heat", "pictures", "explorer", "beyond",
     "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
-    "patches", "fused", "residual_attention", "weights", "models", "precision", "predict", "attention", "checkpoints",
-    "machine", "train", "runs",
-    "external", "shown", "photographs", "book", "cli",
+    "patches", "fused", "residual_attention", "weights", "models", "precision", "predict", "attention", "maps", "focus",
+    "deletion", "measures", "checkpoints", "machine", "train", "runs", "rounded", "external", "shown", "photographs",
+    "book", "cli",
 ]
 # fmt: on
 #: Read alone by those who have results and no torch, and by the published pages.
@@ -138,7 +138,7 @@ def test_conda_gives_the_versions_of_the_constraints():
 def test_binder_installs_what_pages_need_and_no_torch():
     commands = (ROOT / ".binder" / "postBuild").read_text().replace("\\\n", " ")
     (packages,) = re.findall(r"-c constraints.txt (.*)", commands)
-    heavy = {"torch", "torchvision", "lightning-fabric", "timm", "safetensors", "jupyter-book"}
+    heavy = {"torch", "torchvision", "lightning-fabric", "timm", "safetensors", "captum", "jupyter-book"}
     assert {canonical(name) for name in packages.split()} == set(requirements("book")) - heavy
 
 

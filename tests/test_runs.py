@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from arlrepro import isic, runs, synthetic
-from arlrepro.archive import FILES, WEIGHTS
+from arlrepro.archive import FILES, MEASURES, WEIGHTS
 from arlrepro.config import PROFILES, SMOKE, DataConfig, Profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.patches import evaluation_boxes
@@ -55,8 +55,8 @@ def test_every_lesion_of_both_held_out_splits_is_scored(study):
 
 def test_what_needs_weights_is_measured(study):
     resnet, arl = study.runs
-    assert set(arl.measures) == {"removal", "maps", "focus", "patches"}
-    assert set(resnet.measures) == {"maps", "focus", "patches"}
+    assert set(arl.measures) == set(MEASURES)
+    assert set(resnet.measures) == set(MEASURES) - {"removal", "terms"}
     assert arl.attention["block"].tolist() == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
 
 

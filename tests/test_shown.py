@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from test_archive import made_run
 
-from arlrepro import runs, shown
+from arlrepro import pictures, runs, shown
 from arlrepro.archive import Study
-from arlrepro.config import SMOKE
+from arlrepro.config import CLASSES, SMOKE
 
 PAIR = {
     "first": "MADE_00",
@@ -55,3 +55,21 @@ def test_patches_are_cut_where_the_run_says(study):
     assert where.tolist() == [[0.5, 0.5, 1.0], [0.25, 0.25, 0.5]]
     assert (cut[0] == drawn.image).all(), "the whole image at its own size is the image"
     assert cut.shape == (2, 64, 64, 3)
+
+
+def test_hits_and_misses_are_of_each_kind_where_there_are_both():
+    run = made_run()
+    chosen = shown.hits_and_misses(run)
+    assert shown.hits_and_misses(run) == chosen, "the same seed chooses the same"
+    test = run.of("test")
+    for kind in (*CLASSES, "neither"):
+        of_kind = [one for one, other in chosen.items() if other == kind]
+        called = [pictures.hit_or_miss(kind, run.predictions, one).split(":")[0] for one in of_kind]
+        assert called in (["hit", "miss"], ["hit"], ["miss"])
+        assert all(test.loc[one, f"{kind}_label"] == 1 for one in of_kind if kind in CLASSES)
+
+
+def test_a_kind_without_a_hit_has_none():
+    run = made_run()
+    blind = replace(run, predictions=run.predictions.assign(melanoma=0.0, seborrheic_keratosis=0.0))
+    assert list(shown.hits_and_misses(blind).values()) == ["melanoma", "seborrheic_keratosis", "neither"]

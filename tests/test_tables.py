@@ -43,7 +43,7 @@ def test_main_table_says_where_an_interval_is_over_lesions_alone():
 
 def test_tables_of_a_study_without_runs_are_empty_but_there():
     assert len(tables.resnet_vs_arl(EMPTY)) == 12
-    for table in (tables.differences, tables.runs_table, tables.term_sizes, tables.focus, tables.removal):
+    for table in (tables.differences, tables.runs_table, tables.term_sizes, tables.removal):
         assert len(table(EMPTY)) == 0
     assert tables.missing(EMPTY).startswith("10 of 10 planned runs are not there yet: resnet14-joint-s0-53c72dba, ")
 
@@ -97,13 +97,6 @@ def test_term_sizes_are_means_over_runs():
         *("stage 1, block 1", "0.0105", "0.0100 to 0.0110")
     ]
     assert table.loc[3, ["positions", "α M x over x", "peak of M over flat"]].tolist() == [16, "1.0e-02", "4.0"]
-
-
-def test_focus_gives_both_networks_their_difference_and_what_chance_would_give():
-    table = tables.focus(STUDY)
-    assert table["map inside the lesion"].tolist() == ["0.500", "0.500", "+0.000 [+0.000, +0.000]"]
-    assert table["highest point inside"].tolist()[:2] == ["0.500", "0.500"]
-    assert table["lesion's share of the image"].tolist() == ["0.250", "0.250", ""]
 
 
 def test_removal_has_a_row_for_all_blocks_and_for_each():

@@ -1,0 +1,195 @@
+"""Is it the lesion that a network looks at? Maps held against masks, and against maps of networks that learned nothing.
+
+The map is the class activation map of the whole image, the mean over the network's outputs.
+"""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchvision.models import ResNet
+
+from arlrepro import synthetic
+from arlrepro.attention import whole_images
+from arlrepro.config import CLASSES, Experiment
+from arlrepro.maps import STAGES, Maps, class_activation_maps, enlarged
+from arlrepro.precision import autocast
+from arlrepro.predict import Lesions
+
+Masks = Bool[Tensor, "batch side side"]
+COLUMNS = ("area", "share", "peak_inside", "overlap")
+#: Lesions of each kind that are drawn with their signs known; none of them stands in a drawn data set.
+DRAWN_OF_EACH_KIND = 32
+DRAWN_SEED = 2018
+
+
+def share_inside(maps: Maps, masks: Masks) -> Float[Tensor, " batch"]:
+    """Share of a map's energy that lies inside the lesion, the map's lowest value counted as none.
+
+    Args:
+        maps: any real values; bilinearly enlarged to the masks.
+        masks: True inside the lesion.
+
+    Returns:
+        In [0, 1]; NaN where the map is flat. A map that ignores the lesion gets the lesion's share of the area.
+
+    Example:
+        >>> inside = torch.tensor([[[True, True], [False, False]]])
+        >>> share_inside(torch.tensor([[[3.0, 4.0], [1.0, 1.0]]]), inside)
+        tensor([1.])
+    """
+    energy = enlarged(maps - maps.amin(dim=(1, 2), keepdim=True), masks.shape[1])
+    return (energy * masks).sum(dim=(1, 2)) / energy.sum(dim=(1, 2))
+
+
+def peak_inside(maps: Maps, masks: Masks) -> Float[Tensor, " batch"]:
+    """The pointing game: 1 where the highest point of the enlarged map is inside the mask, else 0.
+
+    Source:
+        Zhang, Bargal, Lin, Brandt, Shen, Sclaroff: Top-down neural attention by excitation backprop, IJCV 2018.
+    """
+    peak = enlarged(maps, masks.shape[1]).flatten(1).argmax(dim=1, keepdim=True)
+    return masks.flatten(1).gather(1, peak).squeeze(1).float()
+
+
+def overlap(maps: Maps, masks: Masks) -> Float[Tensor, " batch"]:
+    """Intersection over union of the mask and as large an area of the map's highest values.
+
+    Returns:
+        In [0, 1]; NaN where the map is flat or the mask empty. Where the mask covers a share `a` of the image, a map
+        that ignores it gets about `a / (2 - a)`.
+
+    Example:
+        >>> inside = torch.tensor([[[True, True], [False, False]]])
+        >>> overlap(torch.tensor([[[3.0, 1.0], [2.0, 0.0]]]), inside)
+        tensor([0.3333])
+    """
+    values = enlarged(maps, masks.shape[1]).flatten(1)
+    found = []
+    for value, inside in zip(values, masks.flatten(1), strict=True):
+        area = int(inside.sum())
+        if area == 0 or value.min() == value.max():
+            found.append(torch.tensor(torch.nan, device=value.device))
+            continue
+        highest = value >= value.kthvalue(len(value) - area + 1).values
+        found.append((highest & inside).sum() / (highest | inside).sum())
+    return torch.stack(found)
+
+
+def held_against(maps: Maps, masks: Masks) -> pd.DataFrame:
+    """A row a lesion: `area` (the mask's share of the image), `share`, `peak_inside`, `overlap`."""
+    measured = (masks.float().mean(dim=(1, 2)), *(one(maps, masks) for one in (share_inside, peak_inside, overlap)))
+    table = pd.DataFrame(dict(zip(COLUMNS, (one.cpu().numpy() for one in measured), strict=True)))
+    return table.astype({"peak_inside": int})
+
+
+def mean_activation(network: ResNet, lesions: Lesions, experiment: Experiment) -> Float[Tensor, "lesions height width"]:
+    """The class activation map of each lesion, the mean over the outputs."""
+    found = []
+    for _, patches in whole_images(lesions, experiment.patches):
+        with autocast(patches.device, experiment.train.precision):
+            found.append(class_activation_maps(network, patches).mean(dim=1).float())
+    return torch.cat(found)
+
+
+def focus(
+    network: ResNet, lesions: Lesions, masks: Bool[np.ndarray, "lesions side side"], experiment: Experiment
+) -> pd.DataFrame:
+    """Where a network looks: how each lesion's class activation map lies beside its mask.
+
+    Returns:
+        A row a lesion: `image_id`, and the columns of `held_against`.
+    """
+    maps = mean_activation(network, lesions, experiment)
+    return _by_lesion(lesions, maps, masks)
+
+
+def _by_lesion(lesions: Lesions, maps: Maps, masks: Bool[np.ndarray, "lesions side side"]) -> pd.DataFrame:
+    parts = []
+    for rows in np.array_split(np.arange(len(maps)), -(-len(maps) // 32)):  # enlarged maps are large
+        inside = torch.from_numpy(np.ascontiguousarray(masks[rows])).to(maps.device)
+        parts.append(held_against(maps[rows[0] : rows[-1] + 1], inside))
+    table = pd.concat(parts, ignore_index=True)
+    table.insert(0, "image_id", list(lesions.image_ids))
+    return table
+
+
+def drawn_focus(network: ResNet, experiment: Experiment, device: torch.device) -> dict[str, pd.DataFrame]:
+    """`focus` on drawn lesions, which no network was trained on: beside the lesion, and beside its signs.
+
+    The signs are what tells the kinds of drawn lesions apart, all that a lesion has; lesions without any are left out.
+
+    Returns:
+        `focus_drawn` against the masks of the lesions, `focus_signs` against those of their signs together.
+    """
+    side = experiment.data.side
+    kinds = [kind for kind in synthetic.KINDS for _ in range(DRAWN_OF_EACH_KIND)]
+    drawn = [synthetic.draw_lesion(kind, (DRAWN_SEED, number), side) for number, kind in enumerate(kinds)]
+    kept = [(number, one) for number, one in enumerate(drawn) if one.structures]
+    labels = np.array([[int(one.kind == name) for name in CLASSES] for _, one in kept])
+    ids = tuple(f"{one.kind}-{number}" for number, one in kept)
+    pixels = np.stack([one.image for _, one in kept])
+    lesions = Lesions.load(ids, pixels, labels, experiment.patches.side, device)
+    maps = mean_activation(network, lesions, experiment)
+    masks = {
+        "focus_drawn": np.stack([one.lesion_mask for _, one in kept]),
+        "focus_signs": np.stack([np.logical_or.reduce(list(one.structures.values())) for _, one in kept]),
+    }
+    return {name: _by_lesion(lesions, maps, mask) for name, mask in masks.items()}
+
+
+def sanity(
+    network: ResNet,
+    untrained: ResNet,
+    lesions: Lesions,
+    masks: Bool[np.ndarray, "lesions side side"],
+    experiment: Experiment,
+) -> pd.DataFrame:
+    """Cascading randomisation: what a network learned is replaced from the output down, and its maps are made again.
+
+    A map that shows what the network learned changes when that is lost; one that does not is a picture of the image.
+
+    Args:
+        network: trained; left as it is.
+        untrained: the same kind of network with other weights, as drawn.
+        lesions: which.
+        masks: of the lesions.
+        experiment: of the network.
+
+    Returns:
+        A row a step and lesion: `image_id`, `untrained` (from which part on: `nothing`, `fc`, `layer4`, ...,
+        `everything`), `share`, `peak_inside`, `overlap`, and `correlation` (Spearman's, with the trained map).
+
+    Source:
+        Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity checks for saliency maps, NeurIPS 2018.
+    """
+    mixed = copy.deepcopy(network)
+    steps = {"nothing": [], "fc": ["fc"], **{one: [one] for one in reversed(STAGES)}, "everything": ["bn1", "conv1"]}
+    tables, trained = [], None
+    for step, parts in steps.items():
+        for part in parts:
+            mixed.get_submodule(part).load_state_dict(untrained.get_submodule(part).state_dict())
+        maps = mean_activation(mixed, lesions, experiment)
+        trained = maps if trained is None else trained
+        table = _by_lesion(lesions, maps, masks).drop(columns="area")
+        table["correlation"] = rank_correlation(trained.flatten(1), maps.flatten(1)).cpu().numpy()
+        table.insert(1, "untrained", step)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def rank_correlation(
+    one: Float[Tensor, "lesions positions"], other: Float[Tensor, "lesions positions"]
+) -> Float[Tensor, " lesions"]:
+    """Spearman's rank correlation of two maps of a lesion, ties in the order of their positions.
+
+    Example:
+        >>> rank_correlation(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[9.0, 5.0, 4.0]]))
+        tensor([-1.])
+    """
+    ranks = [(values.argsort(dim=1, stable=True).argsort(dim=1)).float() for values in (one, other)]
+    centred = [rank - rank.mean(dim=1, keepdim=True) for rank in ranks]
+    return (centred[0] * centred[1]).sum(dim=1) / (centred[0].square().sum(dim=1))

@@ -1,0 +1,327 @@
+"""Where networks look and what their attention does, as tables with intervals and as figures: a Study in, no network.
+
+A run that was made before a measure was added lacks it; every table and figure here says so and goes on with the rest.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from arlrepro import outcomes, words
+from arlrepro.archive import MEASURES, Study
+from arlrepro.comparisons import Difference
+from arlrepro.errors import MetricError, RunError
+from arlrepro.figures import COLOURS, canvas, no_runs, present
+from arlrepro.outcomes import Outcome
+
+#: What each measure of `outcomes.FOCUS` holds the maps against.
+HELD_AGAINST = {
+    "focus": "test images, automatic outlines",
+    "focus_training": "training images (seen in training), official outlines",
+    "focus_drawn": "drawn lesions, exact outlines",
+    "focus_signs": "drawn lesions, their signs alone",
+}
+EXACT = {"focus": "test images, exact outlines", "focus_training": "training images (seen in training), exact outlines"}
+COLUMNS = {"share": "map inside", "peak_inside": "highest point inside", "overlap": "overlap at equal area"}
+#: What a map that ignores the mask would get, for each, from the mask's share of the image.
+BY_CHANCE: dict[str, Callable[[pd.Series], pd.Series]] = {
+    "share": lambda area: area,
+    "peak_inside": lambda area: area,
+    "overlap": lambda area: area / (2 - area),
+}
+CURVES = ("deletion", "insertion")
+
+
+def lacking(study: Study) -> str:
+    """Which measures the runs of a study lack, in a sentence for the page."""
+    for_arl = {"removal", "terms"}
+    told = []
+    for run in study.runs:
+        wanted = [one for one in MEASURES if one not in for_arl or len(run.attention)]
+        absent = [one for one in wanted if one not in run.measures]
+        if "focus" in run.measures and "overlap" not in run.measures["focus"]:
+            absent.append("overlap in focus")
+        if absent:
+            told.append(f"{run.id} lacks {', '.join(absent)}")
+    if not told:
+        return f"All {len(study.runs)} runs have every measure." if study.runs else "No run is there yet."
+    return (
+        f"{len(told)} of {len(study.runs)} runs were archived before all was measured that this page shows, and are "
+        f"left out where they lack it: {'; '.join(told)}. `arlrepro measure` adds it where the weights are."
+    )
+
+
+def _known(*given: object) -> Outcome[Difference] | None:
+    with suppress(RunError, MetricError):
+        return outcomes.of_lesions(*given)  # type: ignore[arg-type]
+    return None
+
+
+def _table(rows: Sequence[Mapping[str, object]], study: Study, index: Sequence[str]) -> pd.DataFrame:
+    """Rows as a table; without any, one that says so."""
+    if not rows:
+        return pd.DataFrame({"not measured yet": [f"No run in the archive of {study.profile.name} has it."]})
+    return pd.DataFrame(rows).set_index(list(index)).fillna("")
+
+
+def _subjects(study: Study) -> Iterator[tuple[str, list[str]]]:
+    """What is measured: each network of a study, then each pair of one with the ResNet of its depth."""
+    for network in present(study):
+        yield words.network(network), [network]
+    for base, other in outcomes.partners(study):
+        yield f"{words.network(other)} minus {words.network(base)}", [base, other]
+
+
+def _interval(found: Difference, is_difference: bool, decimals: int = 3) -> str:
+    if is_difference:
+        return words.signed(found, decimals)
+    return f"{found.value:.{decimals}f} [{found.low:.{decimals}f}, {found.high:.{decimals}f}]"
+
+
+def where(study: Study) -> pd.DataFrame:
+    """How each network's class activation map lies beside the lesion, and the difference of two networks.
+
+    Returns:
+        Rows: what the maps are held against, and the network or difference, with what a map that ignores the outline
+        would get. Columns: `COLUMNS`, each with its 95 % interval over lesions and seeds; lesions and seeds.
+    """
+    names = HELD_AGAINST | (EXACT if study.profile.experiment.data.source == "synthetic" else {})
+    rows = []
+    for measure, against in names.items():
+        subjects = [*_subjects(study)]
+        found = {
+            subject: {name: _known(study, networks, measure, _column(name), name) for name in COLUMNS}
+            for subject, networks in subjects
+        }
+        for subject, networks in subjects:
+            if one := next(filter(None, found[subject].values()), None):
+                cells = {
+                    title: _interval(outcome.estimate, len(networks) > 1) if outcome else ""
+                    for title, outcome in zip(COLUMNS.values(), found[subject].values(), strict=True)
+                }
+                counted = {"lesions": str(one.lesions), "seeds": words.seeds(one.seeds)}
+                rows.append({"held against": against, "": subject, **cells, **counted})
+        areas = [run.measures[measure]["area"] for run in study.runs if measure in run.measures]
+        if areas:
+            chance = {title: f"{BY_CHANCE[name](areas[0]).mean():.3f}" for name, title in COLUMNS.items()}
+            rows.append({"held against": against, "": "a map that ignores it", **chance})
+    return _table(rows, study, ["held against", ""])
+
+
+def _column(name: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda table: table[name]
+
+
+def _step(name: str, column: str) -> Callable[[pd.DataFrame], pd.Series]:
+    """The trained network's number minus that of the network untrained from a part on."""
+
+    def value(table: pd.DataFrame) -> pd.Series:
+        by_step = table.set_index("untrained", append=True)[column].unstack()
+        return by_step["nothing"] - by_step[name]
+
+    return value
+
+
+def sanity(study: Study) -> pd.DataFrame:
+    """What a network's maps lose when what it learned is replaced from the output down (cascading randomisation).
+
+    Returns:
+        Rows: network and from which part on it is untrained. Columns: the trained network's figure minus that of the
+        randomised one, with its 95 % interval, and the mean rank correlation of their maps.
+    """
+    rows = []
+    for network in present(study):
+        steps = [run.measures["sanity"]["untrained"] for run in study.of(network) if "sanity" in run.measures]
+        for step in steps[0].unique()[1:] if steps else ():
+            cells = {}
+            for column, title in COLUMNS.items():
+                found = _known(study, [network], "sanity", _step(step, column), column)
+                cells[f"{title}: trained minus untrained"] = words.signed(found.estimate) if found else ""
+            alike = _known(study, [network], "sanity", _at(step, "correlation"))
+            cells["rank correlation with the trained map"] = _interval(alike.estimate, False) if alike else ""
+            rows.append({"network": words.network(network), "untrained from": step, **cells})
+    return _table(rows, study, ["network", "untrained from"])
+
+
+def _at(step: str, column: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda table: table.loc[table["untrained"] == step, column]
+
+
+def area_under(curve: Float[np.ndarray, "*lesions fractions"]) -> Float[np.ndarray, "*lesions"]:
+    """Mean height of curves over evenly spaced fractions from 0 to 1, by the trapezoidal rule.
+
+    Example:
+        >>> float(area_under(np.array([1.0, 0.5, 0.0])))
+        0.5
+    """
+    return np.trapezoid(curve, axis=-1) / (curve.shape[-1] - 1)
+
+
+def _area(*columns: str) -> Callable[[pd.DataFrame], pd.Series]:
+    """The area under a curve of each lesion, or that under the first of two minus that under the second."""
+
+    def value(table: pd.DataFrame) -> pd.Series:
+        wide = [table.set_index("fraction", append=True)[one].unstack() for one in columns]
+        areas = [pd.Series(area_under(one.to_numpy()), index=one.index) for one in wide]
+        return areas[0] - areas[1] if len(areas) > 1 else areas[0]
+
+    return value
+
+
+def deletion(study: Study) -> pd.DataFrame:
+    """The areas under the deletion and insertion curves, and what they owe to the map's order.
+
+    Returns:
+        A row a network and a difference of two. Columns: the area under each curve, and it minus that of the same map
+        shuffled, with 95 % intervals. A map that shows what the score rests on has a negative difference for deletion
+        and a positive one for insertion.
+    """
+    rows = []
+    for subject, networks in _subjects(study):
+        found = {}
+        for curve in CURVES:
+            found[f"area under {curve}"] = _known(study, networks, "deletion", _area(curve))
+            found[f"{curve}: map minus shuffled map"] = _known(
+                study, networks, "deletion", _area(curve, f"{curve}_shuffled")
+            )
+        if one := next(filter(None, found.values()), None):
+            cells = {
+                title: _interval(outcome.estimate, len(networks) > 1 or "minus" in title) if outcome else ""
+                for title, outcome in found.items()
+            }
+            rows.append({"": subject, **cells, "lesions": str(one.lesions), "seeds": words.seeds(one.seeds)})
+    return _table(rows, study, [""])
+
+
+def deletion_curves(study: Study) -> Figure:
+    """The score as the image is taken away, or put back, in the map's order (solid) and shuffled (dotted)."""
+    having = {
+        network: [run.measures["deletion"] for run in study.of(network) if "deletion" in run.measures]
+        for network in present(study)
+    }
+    having = {network: tables for network, tables in having.items() if tables}
+    if not having:
+        return no_runs(study, " with deletion curves")
+    with canvas(1, len(CURVES), width=7.6, height=3.4, sharey=True) as (figure, axes):
+        for axis, curve in zip(axes[0], CURVES, strict=True):
+            for network, tables in having.items():
+                for ending, style in (("", "-"), ("_shuffled", ":")):
+                    mean = pd.concat(tables).groupby("fraction")[curve + ending].mean()
+                    label = words.network(network) + (" shuffled" if ending else "")
+                    axis.plot(mean.index, mean, style, color=COLOURS.get(network), label=label)
+            done = "taken away" if curve == "deletion" else "put back"
+            axis.set(title=curve, xlabel=f"share of the image {done}", xlim=(0, 1))
+        axes[0, 0].set_ylabel("score of the class scored highest")
+        axes[0, 1].legend()
+    return figure
+
+
+def sizes(study: Study) -> pd.DataFrame:
+    """The size of the attention term over what it is added to, on the test lesions as whole images.
+
+    Returns:
+        A row a network and block: root mean squares of α M x over those of x and of F(x), the mean over lesions and
+        seeds with its 95 % interval.
+    """
+    rows = []
+    for network in present(study):
+        tables = [run.measures["terms"]["block"] for run in study.of(network) if "terms" in run.measures]
+        for block in tables[0].unique() if tables else ():
+            cells: dict[str, str] = {}
+            counted: dict[str, str] = {}
+            for column, title in {"to_shortcut": "α M x over x", "to_residual": "α M x over F(x)"}.items():
+                if found := _known(study, [network], "terms", _of_block(block, column)):
+                    one = found.estimate
+                    cells[title] = f"{one.value:.1e} [{one.low:.1e}, {one.high:.1e}]"
+                    counted = {"lesions": str(found.lesions), "seeds": words.seeds(found.seeds)}
+            rows.append({"network": words.network(network), "block": words.block(block), **cells, **counted})
+    return _table(rows, study, ["network", "block"])
+
+
+def _of_block(block: str, column: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda table: table.loc[table["block"] == block, column]
+
+
+def term_over_training(study: Study) -> Figure:
+    """How the term grew: |α| of each epoch times the size of M x over x that the trained network has.
+
+    The masks of the epochs were not kept, so this is the part of the growth that α accounts for; a thin line a run, a
+    thick one the mean over seeds.
+    """
+    arl = [network for network in present(study) if any(len(run.attention) for run in study.of(network))]
+    if not arl:
+        return no_runs(study, " of a network with ARL blocks")
+    with canvas(1, len(arl), width=1.2 + 4.6 * len(arl), height=3.3, sharey=True) as (figure, axes):
+        for axis, network in zip(axes[0], arl, strict=True):
+            runs = study.of(network)
+            blocks = list(runs[0].attention["block"])
+            for number, block in enumerate(blocks):
+                shade = f"C{number % 10}"
+                curves = []
+                for run in runs:
+                    row = run.attention.set_index("block").loc[block]
+                    alpha = run.history.set_index("epoch")[f"alpha_{block}"]
+                    if row["alpha"] != 0:
+                        curves.append(alpha.abs() * row["ratio"] / abs(row["alpha"]))
+                for curve in curves if len(curves) > 1 else ():
+                    axis.plot(curve.index, curve, color=shade, lw=0.7, alpha=0.45)
+                if curves:
+                    mean = pd.concat(curves, axis=1).mean(axis=1)
+                    axis.plot(mean.index, mean, "o-" if len(mean) == 1 else "-", color=shade, label=words.block(block))
+            axis.set(title=words.network(network), xlabel="epoch", yscale="log")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.legend(fontsize=8)
+        axes[0, 0].set_ylabel("α M x over x")
+    return figure
+
+
+def answer(study: Study) -> pd.DataFrame:
+    """The questions on attention side by side, each with the figure that answers it and what its interval says.
+
+    Returns:
+        A row a question and network or pair: the question, of whom, the figure with its 95 % interval, and `yes` where
+        the interval lies on the side of yes, `no, the reverse` on the other, `cannot tell` where it holds 0, `not
+        measured yet` where no run has it.
+    """
+    rows = []
+    for network in present(study):
+        name = [network]
+        above = _known(study, name, "focus", lambda table: table["share"] - table["area"])
+        rows.append(_reply("Is more of the map inside the lesion than one that ignores it?", name, above))
+        signs = _known(study, name, "focus_signs", lambda table: table["share"] - table["area"])
+        rows.append(_reply("Is more of it on the signs of drawn lesions?", name, signs))
+        learned = _known(study, name, "sanity", _step("everything", "share"))
+        rows.append(_reply("Is more of it inside than an untrained network's?", name, learned))
+        lost = _known(study, name, "deletion", _area("deletion_shuffled", "deletion"))
+        rows.append(_reply("Does the score fall faster as the map's highest are taken away?", name, lost))
+    for base, other in outcomes.partners(study):
+        pair = [base, other]
+        for question, measure in {
+            "Is more of the map inside the lesion than ResNet's?": "focus",
+            "Is more of it on the signs of drawn lesions than ResNet's?": "focus_signs",
+        }.items():
+            rows.append(_reply(question, pair, _known(study, pair, measure, _column("share"), "share")))
+    for network in present(study):
+        if any(len(run.attention) for run in study.of(network)):
+            removed = None
+            with suppress(RunError, MetricError):
+                removed = outcomes.difference(study, [network], "removal.mean_auc")
+            rows.append(_reply("Is the mean AUC lower without the attention term?", [network], removed))
+    order = {question: place for place, question in enumerate(dict.fromkeys(row["question"] for row in rows))}
+    rows.sort(key=lambda row: order[row["question"]])
+    return _table(rows, study, ["question", "of"])
+
+
+def _reply(question: str, networks: Sequence[str], found: Outcome[Difference] | None) -> dict[str, object]:
+    of = " minus ".join(words.network(one) for one in reversed(networks))
+    if found is None:
+        return {"question": question, "of": of, "found [95 % CI]": "", "so": "not measured yet"}
+    one = found.estimate
+    so = "yes" if one.low > 0 else "no, the reverse" if one.high < 0 else "cannot tell"
+    counted = {"lesions": str(found.lesions), "interval over": found.over}
+    return {"question": question, "of": of, "found [95 % CI]": words.signed(one), "so": so, **counted}
