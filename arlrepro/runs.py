@@ -10,13 +10,14 @@ import platform
 import shutil
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from arlrepro import cache, isic, synthetic
+from arlrepro import cache, folds, isic, synthetic
 from arlrepro.archive import PREDICTION_COLUMNS, RESULTS, WEIGHTS, Run, Study, read_run, read_study, root, write_run
 from arlrepro.config import CLASSES, DataConfig, Experiment, classes_of, profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
@@ -102,6 +103,18 @@ class Bench:
         """Open and decode the data and choose the device."""
         return cls(*open_images(experiment, data), choose_device(device), experiment.patches.side)
 
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Which images may show the same lesion, see `folds.look_alikes`."""
+        return folds.look_alikes(self.images.pixels)
+
+    def for_run(self, experiment: Experiment, seed: int) -> "Bench":
+        """The same images, in cross-validation with the splits of the experiment's fold; the seed draws the folds."""
+        if not experiment.data.folds:
+            return self
+        lesions = folds.with_fold(self.dataset.lesions, self.groups, experiment.data.folds, experiment.data.fold, seed)
+        return replace(self, dataset=replace(self.dataset, lesions=lesions))
+
     def rows(self, split: str) -> np.ndarray:
         """The rows of the array that hold a split."""
         return np.flatnonzero(self.dataset.lesions["split"] == split)
@@ -142,7 +155,7 @@ def train_or_load(
         return read_run(done)
     from arlrepro.train import train
 
-    bench = bench or Bench.set_up(experiment, data, device)
+    bench = (bench or Bench.set_up(experiment, data, device)).for_run(experiment, seed)
     part = folder / f"{done.name}.part"
     part.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
@@ -158,7 +171,7 @@ def train_or_load(
         Run(
             experiment=experiment,
             seed=seed,
-            data_fingerprint=bench.dataset.fingerprint,
+            data_fingerprint=bench.images.fingerprint,
             environment=_environment(bench.device, time.perf_counter() - began),
             history=trained.history,
             attention=pd.DataFrame(),
@@ -215,11 +228,11 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
         RunError: the weights are not here, or the images are not those the run was made from.
     """
     run = read_run(folder)
-    bench = Bench.set_up(run.experiment, data, device)
-    if bench.dataset.fingerprint != run.data_fingerprint:
+    bench = Bench.set_up(run.experiment, data, device).for_run(run.experiment, run.seed)
+    if bench.images.fingerprint != run.data_fingerprint:
         raise RunError(
             f"{folder}: made from the images {run.data_fingerprint[:12]}, but {bench.dataset.root} holds "
-            f"{bench.dataset.fingerprint[:12]}; give the folder it was made from"
+            f"{bench.images.fingerprint[:12]}; give the folder it was made from"
         )
     measured = measure(run, load_network(run, device), bench)
     write_run(replace(measured, predictions=run.predictions), folder)
@@ -308,6 +321,8 @@ def open_study(profile_name: str, data: str = "") -> Study:
     with `data`, the first seed of each network is trained where its weights are not here, to draw pictures with.
     """
     chosen = profile(profile_name)
+    if chosen.experiment.data.folds:
+        raise ConfigError(f"profile {chosen.name} is cross-validation, shown on the pages of the profile it repeats")
     if chosen.experiment.data.source == "synthetic":
         return reproduce(profile_name)
     live = reproduce(profile_name, data, first_seed_only=True).runs if data else ()

@@ -68,7 +68,10 @@ def test_no_claim_is_exploratory_and_one_is_primary():
     [
         ({"rule": "taste"}, "claim focus: no rule 'taste'; there are difference, level, exact"),
         ({"networks": ["vgg16"]}, f"claim focus: no network 'vgg16'; there are {', '.join(NETWORKS)}"),
-        ({"profile": "big"}, "claim focus: no profile 'big'; there are smoke, demo, isic2017-256, paper"),
+        (
+            {"profile": "big"},
+            "claim focus: no profile 'big'; there are smoke, demo, isic2017-256, isic2017-256-cv, paper",
+        ),
         ({"family": "auc99"}, "claim focus: no family 'auc99'; there are auc50, auc14"),
         ({"id": "term-matters"}, "term-matters stand twice; an id names one claim"),
         (

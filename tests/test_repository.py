@@ -25,9 +25,10 @@ PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
 # fmt: off
 ORDER = [
     "errors", "progress", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling", "power",
-    "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures",
+    "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables",
+    "crossvalidated", "figures",
     "pictures", "beyond",
-    "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
+    "isic", "duplicates", "folds", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
     "patches", "models", "precision", "predict", "attention", "train", "runs", "external", "shown", "photographs",
     "book", "cli",
 ]

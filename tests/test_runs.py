@@ -102,6 +102,26 @@ def test_an_interrupted_run_leaves_nothing_under_its_name(place, tiny, monkeypat
     assert not (run.folder / "state").exists()
 
 
+def test_a_run_of_a_fold_is_tested_on_its_fold_alone(place, tiny):
+    folded = replace(tiny.experiments()[0], data=replace(tiny.experiment.data, folds=3, fold=1))
+    bench = runs.Bench.set_up(folded, "", "cpu")
+    run = runs.train_or_load(folded, 0, place / "runs" / "tiny-cv", bench=bench)
+    expected = bench.for_run(folded, 0).dataset.lesions["split"]
+    assert expected.value_counts().to_dict() == {"training": 12, "validation": 12, "test": 12}
+    for split in ("validation", "test"):
+        assert run.of(split).index.tolist() == expected.index[expected == split].tolist()
+    assert run.folder.name == folded.run_id(0)
+    assert run.data_fingerprint == bench.dataset.fingerprint
+
+
+def test_a_page_is_not_made_of_folds():
+    with pytest.raises(ConfigError) as error:
+        runs.open_study("isic2017-256-cv")
+    assert str(error.value) == (
+        "profile isic2017-256-cv is cross-validation, shown on the pages of the profile it repeats"
+    )
+
+
 def test_real_images_are_looked_for_where_the_caller_says(place, tmp_path, monkeypatch):
     config = DataConfig(source="isic2017", side=64)
     with pytest.raises(DatasetError, match=re.escape(f"{place}/data/isic2017")):
