@@ -1,6 +1,6 @@
 """Beyond the paper: calibration, thresholds chosen on validation, decisions and agreement, as tables and figures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 
 import numpy as np
@@ -13,11 +13,14 @@ from arlrepro.archive import Study
 from arlrepro.config import CLASSES
 from arlrepro.errors import MetricError, RunError
 from arlrepro.figures import COLOURS, INK, canvas, mean_and_range, no_runs, present
-from arlrepro.intervals import aucs_and_influences
+from arlrepro.intervals import Estimate, aucs_and_influences
 from arlrepro.power import detectable_difference
 
 #: Rules for a threshold: found on validation, used on test.
 SENSITIVITIES = (0.8, 0.9, 0.95)
+#: Ages in years at which a group begins.
+AGES = {"under 40 years": 0, "40 to 59 years": 40, "60 years and over": 60}
+OF_GROUP = ("AUC [95 % CI]", "SEN [95 % CI]", "SPE [95 % CI]")
 
 
 def _scored(study: Study) -> Iterator[tuple[str, str, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]]:
@@ -89,6 +92,56 @@ def operating_points(study: Study) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def subgroups(study: Study, people: pd.DataFrame, split: str = "validation") -> pd.DataFrame:
+    """Does a network do as well for women as for men, for the young as for the old?
+
+    Args:
+        study: the runs.
+        people: `image_id`, `age` and `sex` of lesions of which they are known, as `baselines.people` gives them.
+        split: whose lesions.
+
+    Returns:
+        A row a network, task and group: its lesions and those diseased, AUC, sensitivity and specificity at 0.5, over
+        seeds and lesions with 95 % intervals. Empty where a group has too few lesions for a figure.
+    """
+    place = np.digitize(people["age"], list(AGES.values())) - 1
+    known = people.assign(age=np.array(list(AGES))[place]).set_index("image_id")
+    rows = []
+    for network in study.profile.networks:
+        for task in CLASSES:
+            if not outcomes.runs_by_seed(study, network, [task]):
+                continue
+            chosen = outcomes.shared_runs(study, [network], [task])
+            truth, scores = outcomes.scored(chosen, [task], split)
+            of_lesions = known.reindex(chosen[network][0][0].of(split).index)
+            groups = {"all of these": of_lesions["sex"].notna()}
+            groups |= {sex: of_lesions["sex"] == sex for sex in ("female", "male")}
+            groups |= {age: of_lesions["age"] == age for age in AGES}
+            for group, members in groups.items():
+                inside = members.to_numpy()
+                if inside.any():
+                    figures = _of_group(truth[:, inside], scores[network][..., inside])
+                    rows.append((words.network(network), words.TASKS[task], group, *figures))
+    return pd.DataFrame(rows, columns=["network", "task", "group", "lesions", "diseased", *OF_GROUP])
+
+
+def _of_group(truth: np.ndarray, scores: np.ndarray) -> tuple[object, ...]:
+    """Lesions, those diseased, and the figures of `OF_GROUP`, empty where not defined."""
+    called = scores[:, 0] > 0.5
+    figures: list[Callable[[], Estimate]] = [
+        lambda: outcomes.area(truth, scores),
+        lambda: outcomes.share("sensitivity", truth[0], called),
+        lambda: outcomes.share("specificity", truth[0], called),
+    ]
+    found = []
+    for figure in figures:
+        try:
+            found.append(words.with_interval(figure()))
+        except MetricError:
+            found.append("")
+    return truth.shape[1], int(truth.sum()), *found
 
 
 def agreement(study: Study) -> pd.DataFrame:

@@ -171,7 +171,7 @@ def results(
 
 @app.command("baseline")
 def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
-    """Score the held-out lesions by their colours alone, and archive the scores beside the runs."""
+    """Score the held-out lesions by their colours alone; archive the scores, and age and sex, beside the runs."""
     from arlrepro import baselines, runs, shown
 
     dataset, images = runs.open_images(config.profile(profile).experiment, data)
@@ -180,6 +180,9 @@ def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scores.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
     typer.echo(str(path))
+    known = path.with_name(shown.PEOPLE)
+    baselines.people(dataset.lesions).to_csv(known, index=False, float_format="%g", lineterminator="\n")
+    typer.echo(str(known))
 
 
 @app.command("archive")

@@ -83,13 +83,34 @@ def difference(study: Study, networks: tuple[str, str], quantity: str) -> tuple[
         MetricError: fewer than two folds.
     """
     gains = []
-    for pair, seed, fold, first, second in _pairs(study):
+    for pair, _, _, first, second in _pairs(study):
         if pair == networks and first and second:
             if not first.of("test").index.equals(second.of("test").index):
                 raise RunError(f"{first.id} and {second.id} have not the same test lesions; make both again")
             gains.append(_auc(second, quantity) - _auc(first, quantity))
     folds = study.profile.experiment.data.folds
     return cross_validated_difference(np.array(gains), 1 / (folds - 2)), len(gains)
+
+
+def out_of_fold(study: Study) -> Study:
+    """Each network's repetitions as if they were runs tested on all lesions, each scored in the fold that held it out.
+
+    Returns:
+        A run for each network and repetition of which all folds are there; its scores are of as many trained networks
+        as there are folds, and it has nothing else.
+    """
+    whole = replace(study.profile.experiment.data, folds=0, fold=0)
+    runs = []
+    for network in study.profile.networks:
+        for seed in study.profile.seeds:
+            folds = [run for run in study.of(network) if run.seed == seed]
+            if len(folds) == study.profile.experiment.data.folds:
+                tested = pd.concat([run.predictions[run.predictions["split"] == "test"] for run in folds])
+                predictions = tested.sort_values("image_id", ignore_index=True)
+                experiment = replace(folds[0].experiment, data=whole)
+                runs.append(replace(folds[0], experiment=experiment, predictions=predictions, measures={}, folder=None))
+    profile = replace(study.profile, experiment=replace(study.profile.experiment, data=whole))
+    return replace(study, profile=profile, runs=tuple(runs))
 
 
 def differences(study: Study) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from arlrepro import claims
 from arlrepro.archive import Study
 from arlrepro.claims import CANNOT_TELL, NOT_REPLICATED, REPLICATED, Claim, decide, difference_rule, read_claims
 from arlrepro.comparisons import Difference
-from arlrepro.config import NETWORKS, PAPER
+from arlrepro.config import NETWORKS, PAPER, PROFILES
 from arlrepro.errors import ConfigError
 from arlrepro.models import create
 
@@ -68,10 +68,7 @@ def test_no_claim_is_exploratory_and_one_is_primary():
     [
         ({"rule": "taste"}, "claim focus: no rule 'taste'; there are difference, level, exact"),
         ({"networks": ["vgg16"]}, f"claim focus: no network 'vgg16'; there are {', '.join(NETWORKS)}"),
-        (
-            {"profile": "big"},
-            "claim focus: no profile 'big'; there are smoke, demo, isic2017-256, isic2017-256-cv, paper",
-        ),
+        ({"profile": "big"}, f"claim focus: no profile 'big'; there are {', '.join(PROFILES)}"),
         ({"family": "auc99"}, "claim focus: no family 'auc99'; there are auc50, auc14"),
         ({"id": "term-matters"}, "term-matters stand twice; an id names one claim"),
         (

@@ -98,3 +98,20 @@ def test_runs_tested_on_other_lesions_are_not_compared():
     with pytest.raises(RunError) as error:
         crossvalidated.difference(study, PAIR, "mean_auc")
     assert str(error.value) == f"{first.id} and {second.id} have not the same test lesions; make both again"
+
+
+def test_out_of_fold_scores_are_those_of_the_fold_that_held_the_lesion_out():
+    runs = []
+    for run in WHOLE.runs:  # made lesions have the same names in each fold; here six lesions a fold
+        tested = run.predictions[run.predictions["split"] == "test"].iloc[run.experiment.data.fold :: 10]
+        runs.append(replace(run, predictions=tested))
+    pooled = crossvalidated.out_of_fold(replace(WHOLE, runs=tuple(runs)))
+    assert [run.network for run in pooled.runs] == list(PAIR)
+    first = pooled.runs[0].of("test")
+    assert len(first) == 60
+    held_out = runs[2 * 3].of("test")  # fold 3 of the first network
+    assert first.loc[held_out.index, "melanoma"].equals(held_out["melanoma"])
+
+
+def test_a_repetition_that_lacks_a_fold_has_no_out_of_fold_scores():
+    assert crossvalidated.out_of_fold(made_folds(9)).runs == ()

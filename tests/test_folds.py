@@ -12,7 +12,7 @@ from arlrepro.errors import ConfigError
 KINDS = np.repeat([0, 1, 2], [130, 40, 30])
 GROUPS = np.concatenate([np.repeat(np.arange(20), 2), np.arange(20, 180)])  # twenty pairs of look-alikes
 LESIONS = pd.DataFrame(
-    {"split": "training", **{name: (KINDS == place + 1).astype(int) for place, name in enumerate(CLASSES)}},
+    {"split": "training", **{name: (place + 1 == KINDS).astype(int) for place, name in enumerate(CLASSES)}},
     index=[f"MADE_{n:03d}" for n in range(200)],
 )
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from test_archive import made_run
+from test_baselines import drawn_people
 
 from arlrepro import runs, shown
 from arlrepro.archive import Study
-from arlrepro.config import SMOKE
+from arlrepro.baselines import people
+from arlrepro.config import ISIC2017_256, SMOKE
 
 PAIR = {
     "first": "MADE_00",
@@ -55,3 +57,22 @@ def test_patches_are_cut_where_the_run_says(study):
     assert where.tolist() == [[0.5, 0.5, 1.0], [0.25, 0.25, 0.5]]
     assert (cut[0] == drawn.image).all(), "the whole image at its own size is the image"
     assert cut.shape == (2, 64, 64, 3)
+
+
+def test_age_and_sex_stand_beside_the_runs_on_the_same_lesions(study, tmp_path):
+    lesions = drawn_people(120)
+    lesions.index = [*(f"TRAINED_{n}" for n in range(80)), *(f"MADE_{n:02d}" for n in range(40))]
+    people(lesions).to_csv(tmp_path / shown.PEOPLE, index=False)
+    table = shown.age_and_sex_baseline(study)
+    assert table.index.tolist() == [
+        ("training, out of fold", "age and sex, no network"),
+        ("validation", "age and sex, no network"),
+        ("validation", "ARL-CNN14, seed 0"),
+    ]
+    assert table["lesions"].tolist() == [80, 40, 12]
+    assert table["AUC, melanoma"].iloc[0].startswith("1.000 [")
+
+
+def test_without_known_ages_there_is_no_baseline_of_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "archived_folder", lambda _profile: tmp_path)
+    assert len(shown.age_and_sex_baseline(Study(ISIC2017_256, ()))) == 0
