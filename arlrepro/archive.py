@@ -35,7 +35,7 @@ RESULTS = Path("results")
 WEIGHTS = "weights.safetensors"
 FILES = ("config.yaml", "environment.json", "history.csv", "attention.csv", "metrics.json", "predictions.csv")
 #: Measured at the end of a run, because they need weights or images; each is a CSV of this name.
-MEASURES = ("removal", "focus", "maps", "patches")
+MEASURES = ("removal", "focus", "maps", "patches", "scales")
 PREDICTION_COLUMNS = ["image_id", "split", *CLASSES, *(f"{one}_label" for one in CLASSES)]
 
 _ID = re.compile(rf"({'|'.join(NETWORKS)})-({'|'.join(TASKS)})-s(\d+)(-f\d+)?-([0-9a-f]{{8}})")

@@ -34,14 +34,6 @@ def _scored(study: Study) -> Iterator[tuple[str, str, tuple[np.ndarray, np.ndarr
                 yield network, task, validation, test
 
 
-def _over_seeds(values: list[float], decimals: int = 3) -> str:
-    """A mean, with the range over seeds where there are several."""
-    mean = f"{np.mean(values):.{decimals}f}"
-    if min(values) == max(values):
-        return mean
-    return f"{mean} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
-
-
 def calibration(study: Study) -> pd.DataFrame:
     """Are scores probabilities? Expected calibration error on test, before and after temperature scaling.
 
@@ -57,10 +49,12 @@ def calibration(study: Study) -> pd.DataFrame:
                 "network": words.network(network),
                 "task": words.TASKS[task],
                 "share diseased": words.number(truth.mean()),
-                "mean score": _over_seeds(on_test.mean(axis=1).tolist()),
-                "calibration error": _over_seeds([decisions.calibration_error(truth, one) for one in on_test]),
-                "temperature": _over_seeds(temperatures, 2),
-                "calibration error, scaled": _over_seeds([decisions.calibration_error(truth, one) for one in scaled]),
+                "mean score": words.over_seeds(on_test.mean(axis=1).tolist()),
+                "calibration error": words.over_seeds([decisions.calibration_error(truth, one) for one in on_test]),
+                "temperature": words.over_seeds(temperatures, 2),
+                "calibration error, scaled": words.over_seeds(
+                    [decisions.calibration_error(truth, one) for one in scaled]
+                ),
             }
         )
     return pd.DataFrame(rows)
@@ -86,7 +80,7 @@ def operating_points(study: Study) -> pd.DataFrame:
                     "network": words.network(network),
                     "task": words.TASKS[task],
                     "threshold": rule,
-                    "its value": _over_seeds(thresholds),
+                    "its value": words.over_seeds(thresholds),
                     "SEN [95 % CI]": words.with_interval(outcomes.share("sensitivity", truth, called)),
                     "SPE [95 % CI]": words.with_interval(outcomes.share("specificity", truth, called)),
                 }

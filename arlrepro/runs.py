@@ -191,21 +191,23 @@ def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
     """Score both held-out splits and measure all that needs weights or images, as numbers for the archive."""
     from arlrepro import attention
     from arlrepro.patches import evaluation_boxes
-    from arlrepro.predict import score
+    from arlrepro.predict import aucs_by_scale, mean_over_patches, patch_scores
 
-    experiment = run.experiment
+    experiment, classes = run.experiment, classes_of(run.experiment.task)
     boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
     tables = []
     for split in ("validation", "test"):
         lesions = bench.lesions(split)
-        scores = score(network, lesions, boxes, experiment.patches, experiment.train.precision)
-        table = pd.DataFrame(scores, columns=list(classes_of(experiment.task)))
+        by_patch = patch_scores(network, lesions, boxes, experiment.patches, experiment.train.precision)
+        table = pd.DataFrame(mean_over_patches(by_patch), columns=list(classes))
         table["image_id"], table["split"] = lesions.image_ids, split
         for column, name in enumerate(CLASSES):
             table[f"{name}_label"] = lesions.labels[:, column]
         tables.append(table.reindex(columns=PREDICTION_COLUMNS))
     test = bench.lesions("test")
+    of_classes = test.labels[:, [CLASSES.index(name) for name in classes]]
     measures = {
+        "scales": aucs_by_scale(by_patch, boxes, of_classes, classes),
         "removal": attention.removal(network, test, experiment),
         "maps": attention.maps_of(network, gallery(experiment, bench.device), experiment),
         "patches": pd.DataFrame({"x": boxes.centre[:, 0], "y": boxes.centre[:, 1], "scale": boxes.scale}),

@@ -55,9 +55,18 @@ def test_every_lesion_of_both_held_out_splits_is_scored(study):
 
 def test_what_needs_weights_is_measured(study):
     resnet, arl = study.runs
-    assert set(arl.measures) == {"removal", "maps", "focus", "patches"}
-    assert set(resnet.measures) == {"maps", "focus", "patches"}
+    assert set(arl.measures) == {"removal", "maps", "focus", "patches", "scales"}
+    assert set(resnet.measures) == {"maps", "focus", "patches", "scales"}
     assert arl.attention["block"].tolist() == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
+
+
+def test_the_patches_of_each_scale_are_ranked_alone(study):
+    for run in study.runs:
+        table = run.measures["scales"]
+        assert table["scale"].unique().tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+        assert table.groupby("scale")["patches"].first().tolist() == [2, 2, 2, 2, 1]
+        assert table["class"].tolist() == ["melanoma", "seborrheic_keratosis"] * 5
+        assert (table["low"] <= table["auc"]).all() and (table["auc"] <= table["high"]).all()
 
 
 def test_a_run_that_is_there_is_not_made_again(study, tiny, monkeypatch):

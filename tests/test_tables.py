@@ -106,6 +106,19 @@ def test_focus_gives_both_networks_their_difference_and_what_chance_would_give()
     assert table["lesion's share of the image"].tolist() == ["0.250", "0.250", ""]
 
 
+def test_patches_of_each_size_are_ranked_alone_and_runs_without_the_measure_are_counted():
+    of_scale = pd.DataFrame(
+        {"scale": [0.5, 1.0], "patches": [2, 1], "class": "melanoma", "auc": [0.6, 0.8], "low": 0.5, "high": 0.9}
+    )
+    assert len(tables.by_scale(STUDY)) == 0
+    first, *rest = STUDY.runs
+    study = replace(STUDY, runs=(replace(first, measures={"scales": of_scale}), *rest))
+    table = tables.by_scale(study)
+    assert table["patch"].tolist() == ["50% of the side", "whole image", "all together"]
+    assert table["AUC, melanoma"].tolist() == ["0.600", "0.800", f"{first.metrics['test']['melanoma']['auc']:.3f}"]
+    assert table["runs"].tolist() == ["1 of 2"] * 3
+
+
 def test_removal_has_a_row_for_all_blocks_and_for_each():
     table = tables.removal(made_study(GAINS, seeds=(0, 1), removed=scores(0.0, seed=9)))
     assert table["taken out of"].tolist() == ["all blocks", *(f"stage {stage}, block 1" for stage in (1, 2, 3, 4))]
