@@ -138,6 +138,37 @@ def _of_group(truth: np.ndarray, scores: np.ndarray) -> tuple[object, ...]:
     return truth.shape[1], int(truth.sum()), *found
 
 
+def by_scale(study: Study) -> pd.DataFrame:
+    """Which of a lesion's patches carry its score? Test AUCs of the patches of each size alone, and of all together.
+
+    Returns:
+        A row a network and size; means over the runs that measured it, with the range where there are several. Runs
+        from before the measure are left out, and counted.
+    """
+    rows = []
+    for network in study.profile.networks:
+        runs = study.of(network)
+        measured = [run for run in runs if "scales" in run.measures]
+        if not measured:
+            continue
+        every = pd.concat([run.measures["scales"] for run in measured])
+        for (scale, patches), of_scale in every.groupby(["scale", "patches"]):
+            side = "whole image" if scale == 1 else f"{scale:.0%} of the side"
+            areas = {name: one["auc"].tolist() for name, one in of_scale.groupby("class")}
+            rows.append((words.network(network), side, str(patches), *_areas(areas), f"{len(measured)} of {len(runs)}"))
+        together = {
+            name: [run.metrics["test"][name]["auc"] for run in measured if name in run.metrics["test"]]
+            for name in CLASSES
+        }
+        rows.append((words.network(network), "all together", "", *_areas(together), f"{len(measured)} of {len(runs)}"))
+    columns = ["network", "patch", "patches", *(f"AUC, {words.TASKS[one]}" for one in CLASSES), "runs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _areas(areas: dict[str, list[float]]) -> list[str]:
+    return [words.over_seeds(areas[one]) if areas.get(one) else "" for one in CLASSES]
+
+
 def agreement(study: Study) -> pd.DataFrame:
     """How alike do two runs score? And so: which difference could this test set have shown?
 

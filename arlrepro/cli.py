@@ -156,11 +156,18 @@ def results(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="The main table as Markdown, as the README has it.")
     ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write each table into this folder, as CSV and LaTeX.")] = None,
 ) -> None:
     """Compute the tables of the book again from the archived predictions; no data, no GPU."""
-    from arlrepro import archive, runs, tables
+    from arlrepro import archive, downloads, runs, standing, tables
 
     study = archive.read_study(config.profile(profile), runs.archived_folder(profile))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, table in standing.PRINTED.items():
+            downloads.save(table(study), out / name)
+        typer.echo(f"{len(standing.PRINTED)} tables, each as CSV and LaTeX, in {out}")
+        return
     if markdown:
         typer.echo(_markdown(tables.resnet_vs_arl(study)[["AUC", "our runs"]]))
         return

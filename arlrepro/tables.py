@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from math import isnan
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ import pandas as pd
 from arlrepro import outcomes, words
 from arlrepro.archive import RESULTS, Run, Study
 from arlrepro.claims import Verdict, parameters, published_effect
-from arlrepro.comparisons import holm
+from arlrepro.comparisons import Difference, equivalence_p, holm
 from arlrepro.config import CLASSES, classes_of
 from arlrepro.errors import MetricError, RunError
 from arlrepro.intervals import Estimate
@@ -25,12 +24,6 @@ ROWS = {
     **{task: {metric: f"{task}.{metric}" for metric in words.METRICS} for task in CLASSES},
     "mean": {"auc": "mean_auc"},
 }
-
-
-def save(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV and as LaTeX: `path` with the endings `.csv` and `.tex`."""
-    path.with_suffix(".csv").write_text(table.to_csv(lineterminator="\n"), encoding="utf8")
-    path.with_suffix(".tex").write_text(table.to_latex(escape=True), encoding="utf8")
 
 
 def networks_of_paper() -> list[str]:
@@ -57,7 +50,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
             for metric, quantity in quantities.items():
                 row[words.METRICS[metric], PAPER] = words.number(published_value(network, quantity))
                 row[words.METRICS[metric], OURS] = ""
-                if ours := _known(outcomes.figure, study, network, quantity):
+                if ours := if_known(outcomes.figure, study, network, quantity):
                     row[words.METRICS[metric], OURS] = words.with_interval(ours.estimate)
                     over = (words.seeds(ours.seeds), ours.over)
             row["our runs", "seeds"], row["our runs", "interval over"] = over
@@ -67,7 +60,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
     return table
 
 
-def _known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Found] | None:
+def if_known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Found] | None:
     """An outcome, or None where the runs have it not: an empty cell."""
     with suppress(RunError, MetricError):
         return outcome(*given)
@@ -82,26 +75,38 @@ def _test_aucs(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def runs_table(study: Study) -> pd.DataFrame:
-    """Each run of a study: its folder in the archive, test AUCs, and how long it took on what.
+    """Each planned run of a study: test AUCs, how long it took on what, and its folder in the archive.
 
     Returns:
-        One row a run that is there, by task, network and seed.
+        One row a run of the profile's matrix, by task, network and seed; where it is not there yet, the last column
+        says so and the others are empty.
     """
-    rows = [
-        {
-            "network": words.network(run.network),
-            "task": words.TASKS[run.experiment.task],
-            "seed": run.seed,
-            **dict(_test_aucs(run)),
-            "epochs": len(run.history),
-            "minutes": words.number(run.environment["seconds"] / 60, 1),
-            "device": run.environment["device"],
-            "threads": run.environment["threads"],
-            "folder": (RESULTS / study.profile.name / run.id).as_posix(),
-        }
-        for run in study.runs
-    ]
-    return pd.DataFrame(rows)
+    there = {run.id: run for run in study.runs}
+    rows = []
+    for experiment in study.profile.experiments():
+        for seed in study.profile.seeds:
+            run = there.get(experiment.run_id(seed))
+            rows.append(
+                {
+                    "network": words.network(experiment.network.name),
+                    "task": words.TASKS[experiment.task],
+                    "seed": seed,
+                    **(_of_run(run) if run else {}),
+                    "folder": (RESULTS / study.profile.name / run.id).as_posix() if run else "not there yet",
+                }
+            )
+    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
+    return pd.DataFrame(rows, columns=columns).fillna("")
+
+
+def _of_run(run: Run) -> dict[str, object]:
+    return {
+        **dict(_test_aucs(run)),
+        "epochs": str(len(run.history)),
+        "minutes": words.number(run.environment["seconds"] / 60, 1),
+        "device": run.environment["device"],
+        "threads": str(run.environment["threads"]),
+    }
 
 
 def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
@@ -131,12 +136,13 @@ def differences(study: Study) -> pd.DataFrame:
 
     Returns:
         A row a pair and AUC: the paper's difference of that depth, ours with its interval, p and p after Holm over the
-        three AUCs of the pair, and the standard errors through lesions and through seeds. Pairs without runs are left
-        out.
+        three AUCs of the pair; the margin of equivalence, which is the paper's difference at 50 layers, and p of the
+        claim that ours is smaller than that to both sides (exploratory: the margin was set after a first look); and
+        the standard errors through lesions and through seeds. Pairs without runs are left out.
     """
     rows = []
     for base, other in outcomes.partners(study):
-        known = {one: _known(outcomes.difference, study, (base, other), one) for one in AUCS}
+        known = {one: if_known(outcomes.difference, study, (base, other), one) for one in AUCS}
         found = {quantity: ours for quantity, ours in known.items() if ours}
         # Reason: a member of the family that has no runs counts as p = 1, so that the family keeps its size.
         adjusted = holm(np.array([found[one].estimate.p if one in found else 1.0 for one in AUCS]))
@@ -152,6 +158,8 @@ def differences(study: Study) -> pd.DataFrame:
                     OURS: words.signed(ours.estimate),
                     "p": words.p_value(ours.estimate.p),
                     "p (Holm)": words.p_value(float(p_holm)),
+                    "margin": f"±{margin:.3f}" if (margin := _margin(quantity)) else "",
+                    "p (smaller than the margin)": words.p_value(_equivalence_p(ours.estimate, margin)),
                     "error through lesions": words.number(ours.estimate.lesion_variance**0.5),
                     "error through seeds": words.number(ours.estimate.seed_variance**0.5),
                     "seeds": words.seeds(ours.seeds),
@@ -159,6 +167,18 @@ def differences(study: Study) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _margin(quantity: str) -> float | None:
+    """Below which difference two networks are called equivalent: the published gain of ARL-CNN50 over ResNet-50."""
+    return published_effect(("resnet50", "arl_cnn50"), quantity)
+
+
+def _equivalence_p(found: Difference, margin: float | None) -> float:
+    try:
+        return float("nan") if margin is None else equivalence_p(found, abs(margin))
+    except MetricError:  # a difference without a standard error
+        return float("nan")
 
 
 def missing(study: Study) -> str:
@@ -248,7 +268,7 @@ def focus(study: Study) -> pd.DataFrame:
                 }
             )
     for base, other in outcomes.partners(study):
-        found = {name: _known(outcomes.difference, study, (base, other), key) for key, name in columns.items()}
+        found = {name: if_known(outcomes.difference, study, (base, other), key) for key, name in columns.items()}
         shared = next((one for one in found.values() if one), None)
         if shared:
             rows.append(
@@ -260,37 +280,6 @@ def focus(study: Study) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def by_scale(study: Study) -> pd.DataFrame:
-    """Which of a lesion's patches carry its score? Test AUCs of the patches of each size alone, and of all together.
-
-    Returns:
-        A row a network and size; means over the runs that measured it, with the range where there are several. Runs
-        from before the measure are left out, and counted.
-    """
-    rows = []
-    for network in study.profile.networks:
-        runs = study.of(network)
-        measured = [run for run in runs if "scales" in run.measures]
-        if not measured:
-            continue
-        every = pd.concat([run.measures["scales"] for run in measured])
-        for (scale, patches), of_scale in every.groupby(["scale", "patches"]):
-            side = "whole image" if scale == 1 else f"{scale:.0%} of the side"
-            areas = {name: one["auc"].tolist() for name, one in of_scale.groupby("class")}
-            rows.append((words.network(network), side, str(patches), *_areas(areas), f"{len(measured)} of {len(runs)}"))
-        together = {
-            name: [run.metrics["test"][name]["auc"] for run in measured if name in run.metrics["test"]]
-            for name in CLASSES
-        }
-        rows.append((words.network(network), "all together", "", *_areas(together), f"{len(measured)} of {len(runs)}"))
-    columns = ["network", "patch", "patches", *(f"AUC, {words.TASKS[one]}" for one in CLASSES), "runs"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _areas(areas: dict[str, list[float]]) -> list[str]:
-    return [words.over_seeds(areas[one]) if areas.get(one) else "" for one in CLASSES]
 
 
 def removal(study: Study) -> pd.DataFrame:
@@ -309,7 +298,7 @@ def removal(study: Study) -> pd.DataFrame:
                 "taken out of": "all blocks" if removed == "all" else words.block(removed),
             }
             for quantity in AUCS:
-                found = _known(outcomes.difference, study, [network], f"removal.{quantity}", removed)
+                found = if_known(outcomes.difference, study, [network], f"removal.{quantity}", removed)
                 row[words.QUANTITIES[quantity]] = words.signed(found.estimate) if found else ""
                 if quantity == "mean_auc":
                     row["p, mean AUC"] = words.p_value(found.estimate.p) if found else ""
