@@ -20,6 +20,11 @@ from arlrepro.power import detectable_difference
 SENSITIVITIES = (0.8, 0.9, 0.95)
 #: Ages in years at which a group begins.
 AGES = {"under 40 years": 0, "40 to 59 years": 40, "60 years and over": 60}
+CALIBRATION = [
+    *("network", "task", "share diseased", "mean score", "calibration error", "temperature"),
+    "calibration error, scaled",
+]
+OPERATING_POINTS = ["network", "task", "threshold", "its value", "SEN [95 % CI]", "SPE [95 % CI]"]
 OF_GROUP = ("AUC [95 % CI]", "SEN [95 % CI]", "SPE [95 % CI]")
 
 
@@ -57,7 +62,7 @@ def calibration(study: Study) -> pd.DataFrame:
                 ),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=CALIBRATION)
 
 
 def operating_points(study: Study) -> pd.DataFrame:
@@ -85,7 +90,7 @@ def operating_points(study: Study) -> pd.DataFrame:
                     "SPE [95 % CI]": words.with_interval(outcomes.share("specificity", truth, called)),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=OPERATING_POINTS)
 
 
 def subgroups(study: Study, people: pd.DataFrame, split: str = "validation") -> pd.DataFrame:

@@ -49,15 +49,17 @@ def colour_baseline(study: Study) -> pd.DataFrame:
     Its scores are archived beside the runs as `colour.csv`; of a drawn data set they are computed here.
 
     Returns:
-        A row for it and for each run; AUC of each task and their mean, with 95 % intervals over lesions.
+        A row for it, where it is archived, and for each run; AUC of each task and their mean, with 95 % intervals over
+        lesions.
     """
     path = runs.archived_folder(study.profile.name) / COLOUR
+    rows = {}
     if path.is_file():
-        scores = pd.read_csv(path)
-    else:
+        rows["colour statistics, no network"] = summary(pd.read_csv(path))["test"]
+    elif study.profile.experiment.data.source == "synthetic":
         dataset, images = runs.open_images(study.profile.experiment)
         scores = baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels)
-    rows = {"colour statistics, no network": summary(scores)["test"]}
+        rows["colour statistics, no network"] = summary(scores)["test"]
     rows |= {f"{words.network(run.network)}, seed {run.seed}": run.metrics["test"] for run in study.runs}
     return pd.DataFrame.from_dict({name: _aucs(figures) for name, figures in rows.items()}, orient="index")
 

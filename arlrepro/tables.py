@@ -19,6 +19,11 @@ from arlrepro.paper import published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
 AUCS = ("mean_auc", *(f"{task}.auc" for task in CLASSES))
+#: The columns of the table of differences.
+DIFFERENCES = [
+    *("comparison", "figure", PAPER, OURS, "p", "p (Holm)", "margin", "p (smaller than the margin)"),
+    *("error through lesions", "error through seeds", "seeds", "interval over"),
+]
 #: The rows of a network in the main table: a task and its quantities by metric.
 ROWS = {
     **{task: {metric: f"{task}.{metric}" for metric in words.METRICS} for task in CLASSES},
@@ -166,7 +171,7 @@ def differences(study: Study) -> pd.DataFrame:
                     "interval over": ours.over,
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=DIFFERENCES)
 
 
 def _margin(quantity: str) -> float | None:
