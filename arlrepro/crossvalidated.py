@@ -55,10 +55,10 @@ def by_fold(study: Study) -> pd.DataFrame:
     for networks, seed, fold, *runs in _pairs(study):
         row: dict[str, object] = {"repetition": seed, "fold": fold}
         for quantity in AUCS:
-            found = [None if run is None else _auc(run, quantity) for run in runs]
-            for network, area in zip(networks, found, strict=True):
+            first, second = (None if run is None else _auc(run, quantity) for run in runs)
+            for network, area in zip(networks, (first, second), strict=True):
                 row[f"{words.QUANTITIES[quantity]}, {words.network(network)}"] = words.number(area)
-            gain = "" if None in found else f"{found[1] - found[0]:+z.3f}"
+            gain = "" if first is None or second is None else f"{second - first:+z.3f}"
             row[f"{words.QUANTITIES[quantity]}, difference"] = gain
         tested = [len(run.of("test")) for run in runs if run is not None]
         row["lesions"] = tested[0] if tested else "not there yet"
@@ -125,7 +125,7 @@ def differences(study: Study) -> pd.DataFrame:
     for networks in outcomes.partners(study):
         there = sum(pair == networks and None not in runs for pair, _, _, *runs in _pairs(study))
         found = [difference(study, networks, one)[0] for one in AUCS] if there > 1 else []
-        adjusted = holm(np.array([one.p for one in found])) if found else []
+        adjusted = holm(np.array([one.p for one in found])) if found else np.array([])
         for place, quantity in enumerate(AUCS):
             gain = published_effect(networks, quantity)
             rows.append(
