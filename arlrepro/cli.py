@@ -144,10 +144,10 @@ def train(
 @app.command("reproduce")
 def reproduce(profile: ProfileName = "demo", data: Data = "", device: Device = "auto") -> None:
     """Make every run of a profile that is not there yet, and print the table of ResNet against ARL."""
-    from arlrepro import runs, tables
+    from arlrepro import runs, standing
 
     study = runs.reproduce(profile, data, device)
-    typer.echo(tables.resnet_vs_arl(study).to_string())
+    typer.echo(standing.main_tables(study)[0].to_string())
 
 
 @app.command("results")
@@ -171,7 +171,7 @@ def results(
     if markdown:
         typer.echo(_markdown(tables.resnet_vs_arl(study)[["AUC", "our runs"]]))
         return
-    for table in (tables.resnet_vs_arl(study), tables.differences(study), tables.runs_table(study)):
+    for table in standing.main_tables(study):
         typer.echo(table.to_string() + "\n")
     typer.echo(study.about)
 

@@ -64,7 +64,12 @@ def runs_by_seed(study: Study, network: str, classes: Sequence[str] = CLASSES) -
 
     Returns:
         By seed, in order; only seeds in which each class is scored.
+
+    Raises:
+        RunError: the runs are of folds, of which each scores lesions of its own.
     """
+    if study.profile.experiment.data.folds:
+        raise RunError(f"{study.profile.name} is cross-validation: its runs are read by fold")
     found: dict[int, list[Run]] = {}
     for run in study.of(network):
         if any(run.predictions[one].notna().any() for one in classes):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from arlrepro import outcomes, paper, tables, words
+from arlrepro import crossvalidated, outcomes, paper, tables, words
 from arlrepro.archive import Study
 from arlrepro.claims import parameters
 from arlrepro.config import CLASSES
@@ -68,6 +68,13 @@ def entries(study: Study) -> pd.DataFrame:
         rows.append((f"ours, {study.profile.name}", words.network(network), *shown_ours, seeds))
     columns = ["kind", "who", "mean AUC", *(f"AUC, {words.TASKS[one]}" for one in CLASSES), "known from"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def main_tables(study: Study) -> list[pd.DataFrame]:
+    """What a terminal shows of a study, the most wanted first: figures, differences and runs; differences of folds."""
+    if study.profile.experiment.data.folds:
+        return [crossvalidated.differences(study), crossvalidated.by_fold(study)]
+    return [tables.resnet_vs_arl(study), tables.differences(study), tables.runs_table(study)]
 
 
 #: The tables of a study that a paper would print, by the name of their files.

@@ -26,7 +26,7 @@ PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
 ORDER = [
     "errors", "progress", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling", "power",
     "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "downloads",
-    "tables", "standing", "crossvalidated", "figures",
+    "tables", "crossvalidated", "standing", "figures",
     "pictures", "beyond",
     "isic", "duplicates", "folds", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
     "patches", "models", "precision", "predict", "attention", "train", "runs", "external", "shown", "photographs",

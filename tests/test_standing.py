@@ -1,10 +1,12 @@
 """Where the networks stand: rows for what was not run, sources for what others report."""
 
+import pytest
 from made import made_study
 
-from arlrepro import standing, words
+from arlrepro import crossvalidated, outcomes, standing, words
 from arlrepro.archive import Study
-from arlrepro.config import ISIC2017_256
+from arlrepro.config import ISIC2017_256, ISIC2017_256_CV
+from arlrepro.errors import RunError
 from arlrepro.paper import SOURCES
 
 STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
@@ -42,3 +44,12 @@ def test_the_challenges_entries_stand_first_and_a_quoted_row_is_no_entry():
 
 def test_every_printed_table_is_there_for_a_study_without_runs():
     assert all(table(Study(ISIC2017_256, ())) is not None for table in standing.PRINTED.values())
+
+
+def test_folds_are_never_taken_for_runs_on_the_same_lesions():
+    folds = Study(ISIC2017_256_CV, ())
+    first, *_ = standing.main_tables(folds)
+    assert first.equals(crossvalidated.differences(folds))
+    with pytest.raises(RunError) as error:
+        outcomes.runs_by_seed(folds, "resnet14")
+    assert str(error.value) == "isic2017-256-cv is cross-validation: its runs are read by fold"
