@@ -148,13 +148,14 @@ def by_scale(study: Study) -> pd.DataFrame:
 
     Returns:
         A row a network and size; means over the runs that measured it, with the range where there are several. Runs
-        from before the measure are left out, and counted.
+        from before the measure are left out, and counted; a network of which no run has it has one row that says so.
     """
     rows = []
     for network in study.profile.networks:
         runs = study.of(network)
         measured = [run for run in runs if "scales" in run.measures]
         if not measured:
+            rows += [(words.network(network), "not measured", "", *_areas({}), f"0 of {len(runs)}")] if runs else []
             continue
         every = pd.concat([run.measures["scales"] for run in measured])
         for (scale, patches), of_scale in every.groupby(["scale", "patches"]):

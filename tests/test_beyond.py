@@ -60,10 +60,12 @@ def test_patches_of_each_size_are_ranked_alone_and_runs_without_the_measure_are_
     of_scale = pd.DataFrame(
         {"scale": [0.5, 1.0], "patches": [2, 1], "class": "melanoma", "auc": [0.6, 0.8], "low": 0.5, "high": 0.9}
     )
-    assert len(beyond.by_scale(STUDY)) == 0
+    assert beyond.by_scale(STUDY)["patch"].tolist() == ["not measured"] * 2
+    assert len(beyond.by_scale(EMPTY)) == 0
     first, *rest = STUDY.runs
     study = replace(STUDY, runs=(replace(first, measures={"scales": of_scale}), *rest))
     table = beyond.by_scale(study)
+    table = table[table["network"] == "ResNet-14"]
     assert table["patch"].tolist() == ["50% of the side", "whole image", "all together"]
     assert table["AUC, melanoma"].tolist() == ["0.600", "0.800", f"{first.metrics['test']['melanoma']['auc']:.3f}"]
     assert table["runs"].tolist() == ["1 of 2"] * 3

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from arlrepro import runs
+from arlrepro import cli, runs, shown
 from arlrepro.archive import FILES, WEIGHTS
 from arlrepro.config import PROFILES, SMOKE, DataConfig, Profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
@@ -121,6 +121,14 @@ def test_a_run_of_a_fold_is_tested_on_its_fold_alone(place, tiny):
         assert run.of(split).index.tolist() == expected.index[expected == split].tolist()
     assert run.folder.name == folded.run_id(0)
     assert run.data_fingerprint == bench.dataset.fingerprint
+
+
+def test_what_no_network_gives_is_archived_beside_the_runs(place):
+    cli.baseline(profile="tiny", data="")
+    colour, people = (pd.read_csv(place / "results" / "tiny" / name) for name in (shown.COLOUR, shown.PEOPLE))
+    assert colour["split"].value_counts().to_dict() == {"validation": 9, "test": 9}
+    assert set(people["split"]) == {"training", "validation", "test"}
+    assert people["age"].between(10, 85).all() and set(people["sex"]) == {"female", "male"}
 
 
 def test_a_page_is_not_made_of_folds():
