@@ -28,7 +28,7 @@ def about(study: Study) -> str:
         return f"No cross-validation is planned for {chosen.name.removesuffix('-cv')}."
     planned = len(chosen.experiments()) * len(chosen.seeds)
     return (
-        f"{len(study.runs)} of {planned} planned runs of {chosen.name} are there: {len(chosen.seeds)} repetitions of "
+        f"{len(study.runs)} of {planned} planned runs of {chosen.name} are there:\n{len(chosen.seeds)} repetitions of "
         f"{chosen.experiment.data.folds} folds for each of {', '.join(map(words.network, chosen.networks))}."
     )
 
@@ -50,20 +50,24 @@ def _auc(run: Run, quantity: str) -> float:
 
 
 def by_fold(study: Study) -> pd.DataFrame:
-    """Both networks' test AUCs in each planned fold and their difference; empty where a run is not there yet."""
-    rows = []
+    """Both networks' test AUCs in each planned fold and their difference; a row without a number is not there yet.
+
+    Returns:
+        Rows: networks, repetition and fold. Columns: the lesions tested; by AUC each network's and the difference.
+    """
+    rows = {}
     for networks, seed, fold, *runs in _pairs(study):
-        row: dict[str, object] = {"repetition": seed, "fold": fold}
+        tested = [len(run.of("test")) for run in runs if run is not None]
+        row: dict[tuple[str, str], str] = {("", "lesions"): str(tested[0]) if tested else ""}
         for quantity in AUCS:
+            figure = words.QUANTITIES[quantity]
             first, second = (None if run is None else _auc(run, quantity) for run in runs)
             for network, area in zip(networks, (first, second), strict=True):
-                row[f"{words.QUANTITIES[quantity]}, {words.network(network)}"] = words.number(area)
-            gain = "" if first is None or second is None else f"{second - first:+z.3f}"
-            row[f"{words.QUANTITIES[quantity]}, difference"] = gain
-        tested = [len(run.of("test")) for run in runs if run is not None]
-        row["lesions"] = tested[0] if tested else "not there yet"
-        rows.append(row)
-    return pd.DataFrame(rows)
+                row[figure, words.network(network)] = words.number(area)
+            row[figure, "difference"] = "" if first is None or second is None else f"{second - first:+z.3f}"
+        rows[words.network(networks[1]), seed, fold] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.rename_axis(index=["against ResNet", "repetition", "fold"]) if rows else table
 
 
 def difference(study: Study, networks: tuple[str, str], quantity: str) -> tuple[Difference, int]:
