@@ -225,6 +225,34 @@ def test_cross_validated_difference_is_that_of_scikit_learns_published_example()
     assert round(found.p / 2, 3) == 0.227
 
 
+def differences_over_folds(rng, lesions=200, folds=5, repetitions=2, features=12):
+    """AUC differences of two linear models of equal worth, each of twelve features of its own, in each test fold."""
+    truth = rng.random(lesions) < 0.3
+    views = rng.normal(size=(2, lesions, features)) + 0.25 * truth[:, None]
+    differences = []
+    for _ in range(repetitions):
+        dealt = rng.permutation(lesions) % folds
+        for fold in range(folds):
+            tested = dealt == fold
+            weights = [
+                np.linalg.lstsq(np.c_[one[~tested], np.ones((~tested).sum())], truth[~tested])[0] for one in views
+            ]
+            scores = [one[tested] @ weight[:-1] for one, weight in zip(views, weights, strict=True)]
+            first, second = aucs_and_influences(truth[tested], np.stack(scores))[0]
+            differences.append(second - first)
+    return np.array(differences)
+
+
+def test_the_correction_keeps_the_level_that_students_t_breaks():
+    rng = np.random.default_rng(0)
+    samples = [differences_over_folds(rng) for _ in range(250)]
+    plain, corrected = (
+        np.mean([cross_validated_difference(one, share).p < 0.05 for one in samples]) for share in (0.0, 1 / 4)
+    )
+    assert plain > 0.15
+    assert 0.02 <= corrected <= 0.08
+
+
 def test_cross_validation_of_one_fold_is_refused():
     with pytest.raises(MetricError) as caught:
         cross_validated_difference(np.array([0.01]), 1 / 4)
