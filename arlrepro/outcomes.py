@@ -5,7 +5,8 @@ A quantity is named as in `metrics.json` (`mean_auc`, `melanoma.auc`, `seborrhei
 minus the same network without its attention term.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -46,6 +47,13 @@ class Outcome(Generic[Found]):
     def over(self) -> str:
         """What the interval covers."""
         return "seeds and lesions" if len(self.seeds) > 1 else "lesions alone"
+
+
+def known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Found] | None:
+    """An outcome, or None where the runs have it not: an empty cell."""
+    with suppress(RunError, MetricError):
+        return outcome(*given)
+    return None
 
 
 def classes_in(quantity: str) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class Bench:
         if not experiment.data.folds:
             return self
         lesions = folds.with_fold(self.dataset.lesions, self.groups, experiment.data.folds, experiment.data.fold, seed)
-        return replace(self, dataset=replace(self.dataset, lesions=lesions))
+        return replace(self, dataset=self.dataset.with_splits(lesions["split"]))
 
     def rows(self, split: str) -> np.ndarray:
         """The rows of the array that hold a split."""
@@ -171,7 +171,7 @@ def train_or_load(
         Run(
             experiment=experiment,
             seed=seed,
-            data_fingerprint=bench.images.fingerprint,
+            data_fingerprint=bench.dataset.fingerprint,
             environment=_environment(bench.device, time.perf_counter() - began),
             history=trained.history,
             attention=pd.DataFrame(),
@@ -231,10 +231,10 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     """
     run = read_run(folder)
     bench = Bench.set_up(run.experiment, data, device).for_run(run.experiment, run.seed)
-    if bench.images.fingerprint != run.data_fingerprint:
+    if bench.dataset.fingerprint != run.data_fingerprint:
         raise RunError(
             f"{folder}: made from the images {run.data_fingerprint[:12]}, but {bench.dataset.root} holds "
-            f"{bench.images.fingerprint[:12]}; give the folder it was made from"
+            f"{bench.dataset.fingerprint[:12]}; give the folder it was made from"
         )
     measured = measure(run, load_network(run, device), bench)
     write_run(replace(measured, predictions=run.predictions), folder)

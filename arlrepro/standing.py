@@ -9,7 +9,7 @@ from arlrepro.archive import Study
 from arlrepro.claims import parameters
 from arlrepro.config import CLASSES
 from arlrepro.paper import published_value
-from arlrepro.tables import AUCS, OURS, PAPER, if_known
+from arlrepro.tables import AUCS, OURS, PAPER
 
 ORIGINS = {
     "challenge": "entry of the challenge",
@@ -30,7 +30,7 @@ def networks(study: Study) -> pd.DataFrame:
     for network in words.NETWORKS:
         row: dict[tuple[str, str], str] = {}
         for quantity in AUCS:
-            ours = if_known(outcomes.figure, study, network, quantity)
+            ours = outcomes.known(outcomes.figure, study, network, quantity)
             row[words.QUANTITIES[quantity], PAPER] = words.number(published_value(network, quantity))
             row[words.QUANTITIES[quantity], OURS] = words.with_interval(ours.estimate) if ours else ""
         runs = study.of(network)
@@ -62,7 +62,7 @@ def entries(study: Study) -> pd.DataFrame:
         rows.append((ORIGINS[origin], report, *(shown.get(task, "") for task in tasks), sources))
     rows.sort(key=lambda row: list(ORIGINS.values()).index(row[0]))
     for network in study.profile.networks:
-        found = [if_known(outcomes.figure, study, network, quantity) for quantity in AUCS]
+        found = [outcomes.known(outcomes.figure, study, network, quantity) for quantity in AUCS]
         shown_ours = [words.with_interval(one.estimate) if one else "" for one in found]
         seeds = next((words.seeds(one.seeds) for one in found if one), "not run")
         rows.append((f"ours, {study.profile.name}", words.network(network), *shown_ours, seeds))

@@ -1,7 +1,6 @@
 """Results as tables to be read: a Study in, a DataFrame with words for headers out; no network, no image."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from math import isnan
 
 import numpy as np
@@ -12,9 +11,8 @@ from arlrepro.archive import RESULTS, Run, Study
 from arlrepro.claims import Verdict, parameters, published_effect
 from arlrepro.comparisons import Difference, equivalence_p, holm
 from arlrepro.config import CLASSES, classes_of
-from arlrepro.errors import MetricError, RunError
+from arlrepro.errors import MetricError
 from arlrepro.intervals import Estimate
-from arlrepro.outcomes import Found, Outcome
 from arlrepro.paper import published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
@@ -55,7 +53,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
             for metric, quantity in quantities.items():
                 row[words.METRICS[metric], PAPER] = words.number(published_value(network, quantity))
                 row[words.METRICS[metric], OURS] = ""
-                if ours := if_known(outcomes.figure, study, network, quantity):
+                if ours := outcomes.known(outcomes.figure, study, network, quantity):
                     row[words.METRICS[metric], OURS] = words.with_interval(ours.estimate)
                     over = (words.seeds(ours.seeds), ours.over)
             row["our runs", "seeds"], row["our runs", "interval over"] = over
@@ -63,13 +61,6 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     table.index.names = ["network", "task"]
     return table
-
-
-def if_known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Found] | None:
-    """An outcome, or None where the runs have it not: an empty cell."""
-    with suppress(RunError, MetricError):
-        return outcome(*given)
-    return None
 
 
 def _test_aucs(run: Run) -> Iterator[tuple[str, str]]:
@@ -147,7 +138,7 @@ def differences(study: Study) -> pd.DataFrame:
     """
     rows = []
     for base, other in outcomes.partners(study):
-        known = {one: if_known(outcomes.difference, study, (base, other), one) for one in AUCS}
+        known = {one: outcomes.known(outcomes.difference, study, (base, other), one) for one in AUCS}
         found = {quantity: ours for quantity, ours in known.items() if ours}
         # Reason: a member of the family that has no runs counts as p = 1, so that the family keeps its size.
         adjusted = holm(np.array([found[one].estimate.p if one in found else 1.0 for one in AUCS]))
@@ -273,7 +264,7 @@ def focus(study: Study) -> pd.DataFrame:
                 }
             )
     for base, other in outcomes.partners(study):
-        found = {name: if_known(outcomes.difference, study, (base, other), key) for key, name in columns.items()}
+        found = {name: outcomes.known(outcomes.difference, study, (base, other), key) for key, name in columns.items()}
         shared = next((one for one in found.values() if one), None)
         if shared:
             rows.append(
@@ -303,7 +294,7 @@ def removal(study: Study) -> pd.DataFrame:
                 "taken out of": "all blocks" if removed == "all" else words.block(removed),
             }
             for quantity in AUCS:
-                found = if_known(outcomes.difference, study, [network], f"removal.{quantity}", removed)
+                found = outcomes.known(outcomes.difference, study, [network], f"removal.{quantity}", removed)
                 row[words.QUANTITIES[quantity]] = words.signed(found.estimate) if found else ""
                 if quantity == "mean_auc":
                     row["p, mean AUC"] = words.p_value(found.estimate.p) if found else ""
