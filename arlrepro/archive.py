@@ -1,6 +1,7 @@
 """The format of a finished run on disk, read and written, with its checks. No torch: a reader of results needs none.
 
-A run's folder is named `<network>-<task>-s<seed>-<hash>` and holds small text files:
+A run's folder is named `<network>-<task>-s<seed>-<hash>`, in cross-validation `...-s<seed>-f<fold>-<hash>`, and holds
+small text files:
 
 - `config.yaml`: the experiment, the seed, the fingerprint of the data, the format's version;
 - `environment.json`: versions, device, threads, seconds;
@@ -36,11 +37,11 @@ FILES = ("config.yaml", "environment.json", "history.csv", "attention.csv", "met
 #: Measured at the end of a run, because they need weights or images; each is a CSV of this name.
 MEASURES = (
     *("removal", "terms", "focus", "focus_training", "focus_drawn", "focus_signs", "sanity", "deletion"),
-    *("maps", "gallery", "patches"),
+    *("maps", "gallery", "patches", "scales"),
 )
 PREDICTION_COLUMNS = ["image_id", "split", *CLASSES, *(f"{one}_label" for one in CLASSES)]
 
-_ID = re.compile(rf"({'|'.join(NETWORKS)})-({'|'.join(TASKS)})-s(\d+)-([0-9a-f]{{8}})")
+_ID = re.compile(rf"({'|'.join(NETWORKS)})-({'|'.join(TASKS)})-s(\d+)(-f\d+)?-([0-9a-f]{{8}})")
 
 
 def root() -> Path:
@@ -79,7 +80,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """`<network>-<task>-s<seed>-<hash>`."""
+        """The name of its folder, see `Experiment.run_id`."""
         return self.experiment.run_id(self.seed)
 
     @property
@@ -129,10 +130,15 @@ class Study:
         return sorted((run for run in own if run.network == network), key=lambda run: run.seed)
 
     def pairs(self, network: str, other: str) -> list[tuple[Run, Run]]:
-        """The runs of two networks that share task and seed, by seed."""
-        theirs = {(run.experiment.task, run.seed): run for run in self.of(other)}
-        keys = [(run, theirs.get((run.experiment.task, run.seed))) for run in self.of(network)]
+        """The runs of two networks that share task, fold and seed, by seed."""
+        theirs = {_place(run): run for run in self.of(other)}
+        keys = [(run, theirs.get(_place(run))) for run in self.of(network)]
         return [(run, partner) for run, partner in keys if partner is not None]
+
+
+def _place(run: Run) -> tuple[str, int, int]:
+    """Where in a matrix a run stands, whichever its network."""
+    return run.experiment.task, run.experiment.data.fold, run.seed
 
 
 def write_run(run: Run, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Beyond the paper: calibration, thresholds chosen on validation, decisions and agreement, as tables and figures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 
 import numpy as np
@@ -13,11 +13,19 @@ from arlrepro.archive import Study
 from arlrepro.config import CLASSES
 from arlrepro.errors import MetricError, RunError
 from arlrepro.figures import COLOURS, INK, canvas, mean_and_range, no_runs, present
-from arlrepro.intervals import aucs_and_influences
+from arlrepro.intervals import Estimate, aucs_and_influences
 from arlrepro.power import detectable_difference
 
 #: Rules for a threshold: found on validation, used on test.
 SENSITIVITIES = (0.8, 0.9, 0.95)
+#: Ages in years at which a group begins.
+AGES = {"under 40 years": 0, "40 to 59 years": 40, "60 years and over": 60}
+CALIBRATION = [
+    *("network", "task", "share diseased", "mean score", "calibration error", "temperature"),
+    "calibration error, scaled",
+]
+OPERATING_POINTS = ["network", "task", "threshold", "its value", "SEN [95 % CI]", "SPE [95 % CI]"]
+OF_GROUP = ("AUC [95 % CI]", "SEN [95 % CI]", "SPE [95 % CI]")
 
 
 def _scored(study: Study) -> Iterator[tuple[str, str, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]]:
@@ -29,14 +37,6 @@ def _scored(study: Study) -> Iterator[tuple[str, str, tuple[np.ndarray, np.ndarr
                 pairs = (outcomes.scored(chosen, [task], split) for split in ("validation", "test"))
                 validation, test = ((truth[0], scores[network][:, 0]) for truth, scores in pairs)
                 yield network, task, validation, test
-
-
-def _over_seeds(values: list[float], decimals: int = 3) -> str:
-    """A mean, with the range over seeds where there are several."""
-    mean = f"{np.mean(values):.{decimals}f}"
-    if min(values) == max(values):
-        return mean
-    return f"{mean} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
 
 
 def calibration(study: Study) -> pd.DataFrame:
@@ -54,13 +54,15 @@ def calibration(study: Study) -> pd.DataFrame:
                 "network": words.network(network),
                 "task": words.TASKS[task],
                 "share diseased": words.number(truth.mean()),
-                "mean score": _over_seeds(on_test.mean(axis=1).tolist()),
-                "calibration error": _over_seeds([decisions.calibration_error(truth, one) for one in on_test]),
-                "temperature": _over_seeds(temperatures, 2),
-                "calibration error, scaled": _over_seeds([decisions.calibration_error(truth, one) for one in scaled]),
+                "mean score": words.over_seeds(on_test.mean(axis=1).tolist()),
+                "calibration error": words.over_seeds([decisions.calibration_error(truth, one) for one in on_test]),
+                "temperature": words.over_seeds(temperatures, 2),
+                "calibration error, scaled": words.over_seeds(
+                    [decisions.calibration_error(truth, one) for one in scaled]
+                ),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=CALIBRATION)
 
 
 def operating_points(study: Study) -> pd.DataFrame:
@@ -83,12 +85,94 @@ def operating_points(study: Study) -> pd.DataFrame:
                     "network": words.network(network),
                     "task": words.TASKS[task],
                     "threshold": rule,
-                    "its value": _over_seeds(thresholds),
+                    "its value": words.over_seeds(thresholds),
                     "SEN [95 % CI]": words.with_interval(outcomes.share("sensitivity", truth, called)),
                     "SPE [95 % CI]": words.with_interval(outcomes.share("specificity", truth, called)),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=OPERATING_POINTS)
+
+
+def subgroups(study: Study, people: pd.DataFrame, split: str = "validation") -> pd.DataFrame:
+    """Does a network do as well for women as for men, for the young as for the old?
+
+    Args:
+        study: the runs.
+        people: `image_id`, `age` and `sex` of lesions of which they are known, as `baselines.people` gives them.
+        split: whose lesions.
+
+    Returns:
+        A row a network, task and group: its lesions and those diseased, AUC, sensitivity and specificity at 0.5, over
+        seeds and lesions with 95 % intervals. Empty where a group has too few lesions for a figure.
+    """
+    place = np.digitize(people["age"], list(AGES.values())) - 1
+    known = people.assign(age=np.array(list(AGES))[place]).set_index("image_id")
+    rows = []
+    for network in study.profile.networks:
+        for task in CLASSES:
+            if not outcomes.runs_by_seed(study, network, [task]):
+                continue
+            chosen = outcomes.shared_runs(study, [network], [task])
+            truth, scores = outcomes.scored(chosen, [task], split)
+            of_lesions = known.reindex(chosen[network][0][0].of(split).index)
+            groups = {"all of these": of_lesions["sex"].notna()}
+            groups |= {sex: of_lesions["sex"] == sex for sex in ("female", "male")}
+            groups |= {age: of_lesions["age"] == age for age in AGES}
+            for group, members in groups.items():
+                inside = members.to_numpy()
+                if inside.any():
+                    figures = _of_group(truth[:, inside], scores[network][..., inside])
+                    rows.append((words.network(network), words.TASKS[task], group, *figures))
+    return pd.DataFrame(rows, columns=["network", "task", "group", "lesions", "diseased", *OF_GROUP])
+
+
+def _of_group(truth: np.ndarray, scores: np.ndarray) -> tuple[object, ...]:
+    """Lesions, those diseased, and the figures of `OF_GROUP`, empty where not defined."""
+    called = scores[:, 0] > 0.5
+    figures: list[Callable[[], Estimate]] = [
+        lambda: outcomes.area(truth, scores),
+        lambda: outcomes.share("sensitivity", truth[0], called),
+        lambda: outcomes.share("specificity", truth[0], called),
+    ]
+    found = []
+    for figure in figures:
+        try:
+            found.append(words.with_interval(figure()))
+        except MetricError:
+            found.append("")
+    return truth.shape[1], int(truth.sum()), *found
+
+
+def by_scale(study: Study) -> pd.DataFrame:
+    """Which of a lesion's patches carry its score? Test AUCs of the patches of each size alone, and of all together.
+
+    Returns:
+        A row a network and size; means over the runs that measured it, with the range where there are several. Runs
+        from before the measure are left out, and counted; a network of which no run has it has one row that says so.
+    """
+    rows = []
+    for network in study.profile.networks:
+        runs = study.of(network)
+        measured = [run for run in runs if "scales" in run.measures]
+        if not measured:
+            rows += [(words.network(network), "not measured", "", *_areas({}), f"0 of {len(runs)}")] if runs else []
+            continue
+        every = pd.concat([run.measures["scales"] for run in measured])
+        for (scale, patches), of_scale in every.groupby(["scale", "patches"]):
+            side = "whole image" if scale == 1 else f"{scale:.0%} of the side"
+            areas = {name: one["auc"].tolist() for name, one in of_scale.groupby("class")}
+            rows.append((words.network(network), side, str(patches), *_areas(areas), f"{len(measured)} of {len(runs)}"))
+        together = {
+            name: [run.metrics["test"][name]["auc"] for run in measured if name in run.metrics["test"]]
+            for name in CLASSES
+        }
+        rows.append((words.network(network), "all together", "", *_areas(together), f"{len(measured)} of {len(runs)}"))
+    columns = ["network", "patch", "patches", *(f"AUC, {words.TASKS[one]}" for one in CLASSES), "runs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _areas(areas: dict[str, list[float]]) -> list[str]:
+    return [words.over_seeds(areas[one]) if areas.get(one) else "" for one in CLASSES]
 
 
 def agreement(study: Study) -> pd.DataFrame:

@@ -170,11 +170,11 @@ def reproduce(
     deterministic: Deterministic = False,
 ) -> None:
     """Make every run of a profile that is not there yet, and print ResNet against ARL, or the runs of its variants."""
-    from arlrepro import runs, tables
+    from arlrepro import runs, standing, tables
 
     _choose_kernels(deterministic)
     study = runs.reproduce(profile, data, device, log=log)
-    table = tables.runs_table(study) if study.profile.variants else tables.resnet_vs_arl(study)
+    table = tables.runs_table(study) if study.profile.variants else standing.main_tables(study)[0]
     typer.echo(table.to_string())
 
 
@@ -184,22 +184,29 @@ def results(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="The main table as Markdown, as the README has it.")
     ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write each table into this folder, as CSV and LaTeX.")] = None,
 ) -> None:
     """Compute the tables of the book again from the archived predictions; no data, no GPU."""
-    from arlrepro import archive, runs, tables
+    from arlrepro import archive, downloads, runs, standing, tables
 
     study = archive.read_study(config.profile(profile), runs.archived_folder(profile))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, table in standing.PRINTED.items():
+            downloads.save(table(study), out / name)
+        typer.echo(f"{len(standing.PRINTED)} tables, each as CSV and LaTeX, in {out}")
+        return
     if markdown:
         typer.echo(_markdown(tables.resnet_vs_arl(study)[["AUC", "our runs"]]))
         return
-    for table in (tables.resnet_vs_arl(study), tables.differences(study), tables.runs_table(study)):
+    for table in standing.main_tables(study):
         typer.echo(table.to_string() + "\n")
     typer.echo(study.about)
 
 
 @app.command("baseline")
 def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
-    """Score the held-out lesions by their colours alone, and archive the scores beside the runs."""
+    """Score the held-out lesions by their colours alone; archive the scores, and age and sex, beside the runs."""
     from arlrepro import baselines, runs, shown
 
     dataset, images = runs.open_images(config.profile(profile).experiment, data)
@@ -208,6 +215,9 @@ def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scores.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
     typer.echo(str(path))
+    known = path.with_name(shown.PEOPLE)
+    baselines.people(dataset.lesions).to_csv(known, index=False, float_format="%g", lineterminator="\n")
+    typer.echo(str(known))
 
 
 @app.command("archive")

@@ -84,6 +84,12 @@ class IsicDataset:
             digest.update(repr((image_id, *row, self.image_crc32s[image_id], self.images[image_id].size)).encode())
         return digest.hexdigest()
 
+    def with_splits(self, split: pd.Series) -> "IsicDataset":
+        """The same images and labels dealt otherwise into splits; the fingerprint stays, it says what is on disk."""
+        dealt = replace(self, lesions=self.lesions.assign(split=split))
+        vars(dealt)["fingerprint"] = self.fingerprint  # where `cached_property` looks first
+        return dealt
+
 
 def read_dataset(root: Path, splits: Sequence[str] = SPLITS, report: Report = refuse) -> IsicDataset:
     r"""Read what a folder says of its images: the official ISIC-2017 layout, or a plain folder with one CSV.

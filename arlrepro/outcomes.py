@@ -74,7 +74,12 @@ def runs_by_seed(study: Study, network: str, classes: Sequence[str] = CLASSES) -
 
     Returns:
         By seed, in order; only seeds in which each class is scored.
+
+    Raises:
+        RunError: the runs are of folds, of which each scores lesions of its own.
     """
+    if study.profile.experiment.data.folds:
+        raise RunError(f"{study.profile.name} is cross-validation: its runs are read by fold")
     found: dict[int, list[Run]] = {}
     for run in study.of(network):
         if any(run.predictions[one].notna().any() for one in classes):
@@ -186,11 +191,16 @@ def figure(study: Study, network: str, quantity: str) -> Outcome[Estimate]:
     if metric in SHARES:
         estimate = share(metric, truth[0], scores[network][:, 0] > 0.5)
     else:
-        estimate = _auc(truth, scores[network])
+        estimate = area(truth, scores[network])
     return Outcome(estimate, _seeds(chosen), _ids(chosen), truth.shape[1])
 
 
-def _auc(truth: np.ndarray, scores: np.ndarray) -> Estimate:
+def area(truth: Bool[np.ndarray, "classes lesions"], scores: Float[np.ndarray, "seeds classes lesions"]) -> Estimate:
+    """Mean AUC of the classes, averaged over seeds; the interval over seeds and lesions, of one seed over lesions.
+
+    Raises:
+        MetricError: no lesion of a class, or with several seeds fewer than two.
+    """
     return seeds_and_lesions_auc(truth, scores) if len(scores) > 1 else mean_auc_interval(truth, scores[0])
 
 

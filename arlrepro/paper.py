@@ -22,8 +22,11 @@ SOURCES = {
     "V": "github.com/Vipermdl/ARL, a re-implementation with its result file",
     "C": "the challenge's page, challenge.isic-archive.com/landing/2017/44",
     "R": "github.com/learningtitans/isbi2017-part3, a challenge entry",
+    "L": "github.com/sebastienlange/dermatologist-ai, whose README names the winner's score",
+    "M": "the abstract of Mahbod and others, Fusing fine-tuned deep features for skin lesion classification, 2019 "
+    "(PubMed 30458354)",
 }
-ORIGINS = ("paper", "quoted", "reimplementation", "challenge")
+ORIGINS = ("paper", "quoted", "reimplementation", "challenge", "later")
 METRICS = ("auc", "accuracy", "sensitivity", "specificity")
 COLUMNS = ["row", "origin", "network", "task", "metric", "value", "source"]
 

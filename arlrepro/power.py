@@ -66,14 +66,63 @@ def detectable_difference(
         >>> round(detectable_difference(0.857, 117, 483, correlation=0.7), 3)
         0.046
     """
-    wanted = normal_quantile(level) + float(stats.norm.ppf(power))
+    return _smallest_gain(
+        area, positives, negatives, correlation, normal_quantile(level) + float(stats.norm.ppf(power))
+    )
+
+
+def _smallest_gain(area: float, positives: int, negatives: int, correlation: float, errors: float) -> float:
+    """The gain that is this many times its own standard error."""
 
     def excess(gain: float) -> float:
-        return gain - wanted * standard_error_of_difference(area, area + gain, positives, negatives, correlation)
+        return gain - errors * standard_error_of_difference(area, area + gain, positives, negatives, correlation)
 
     if excess(1 - area) < 0:
         raise MetricError(f"no gain over an AUC of {area} shows with {positives} of {positives + negatives} lesions")
     return float(optimize.brentq(excess, 0, 1 - area))
+
+
+def detectable_in_cross_validation(
+    area: float,
+    positives: int,
+    negatives: int,
+    correlation: float,
+    folds: int,
+    repetitions: int = 1,
+    power: float = 0.8,
+    level: float = LEVEL,
+) -> float:
+    r"""Smallest gain over an AUC that repeated cross-validation finds by the corrected test of its folds' differences.
+
+    .. math:: d = (t_{(1 + \text{level}) / 2} + t_{\text{power}})
+              \sqrt{\tfrac{1}{J} + \tfrac{1}{K - 2}} \; \sigma(A, A + d, r)
+
+    with :math:`K` folds, :math:`J` of them over all repetitions, :math:`t` of :math:`J - 1` degrees of freedom, and
+    :math:`\sigma` the error of a difference within one fold, which has a :math:`K`-th of the lesions.
+
+    Args:
+        area: :math:`A`, the lower of the two AUCs.
+        positives: Lesions with the disease, in all folds together.
+        negatives: Lesions without.
+        correlation: Of the two AUC estimates, below 1.
+        folds: :math:`K`; one tests and one validates.
+        repetitions: How often all lesions are dealt into folds anew.
+        power: Chance of finding it.
+        level: Of the two-sided test.
+
+    Returns:
+        The gain. What differs between two trainings of one network is not in it, here as in `detectable_difference`.
+
+    Raises:
+        MetricError: not even a perfect second network would be found.
+
+    Source:
+        `comparisons.cross_validated_difference` (Nadeau and Bengio 2003), its error put where a test set's stands.
+    """
+    count = folds * repetitions
+    errors = float(stats.t.ppf((1 + level) / 2, count - 1) + stats.t.ppf(power, count - 1))
+    share = np.sqrt(1 / count + 1 / (folds - 2))
+    return _smallest_gain(area, round(positives / folds), round(negatives / folds), correlation, errors * float(share))
 
 
 def _both_above(area_a: float, area_b: float, correlation: float) -> float:

@@ -1,14 +1,16 @@
 """From a network and images to one score a lesion: the mean over its evaluation patches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import nn
 
 from arlrepro.config import PatchConfig
+from arlrepro.intervals import auc_interval
 from arlrepro.patches import Boxes, Levels, cut, pyramid
 from arlrepro.precision import autocast
 
@@ -58,7 +60,31 @@ def score(
     precision: str = "bf16",
     lesions_per_batch: int = 16,
 ) -> Float[np.ndarray, "lesions outputs"]:
-    """Score every lesion by the mean probability over its patches.
+    """Score every lesion by the mean probability over its patches; see `patch_scores`.
+
+    Returns:
+        Probabilities in [0, 1], in the order of the lesions.
+
+    Source:
+        AP code (nine patches, probabilities averaged); V averages logits.
+    """
+    return mean_over_patches(patch_scores(network, lesions, boxes, config, precision, lesions_per_batch))
+
+
+def mean_over_patches(scores: Float[torch.Tensor, "lesions patches outputs"]) -> Float[np.ndarray, "lesions outputs"]:
+    """One score a lesion from those of its patches."""
+    return scores.mean(dim=1).double().clamp(0, 1).numpy()
+
+
+def patch_scores(
+    network: nn.Module,
+    lesions: Lesions,
+    boxes: Boxes,
+    config: PatchConfig,
+    precision: str = "bf16",
+    lesions_per_batch: int = 16,
+) -> Float[torch.Tensor, "lesions patches outputs"]:
+    """Score every patch of every lesion.
 
     Args:
         network: gives logits `(patches, outputs)`; put into evaluation mode.
@@ -69,10 +95,7 @@ def score(
         lesions_per_batch: memory against speed; it does not change the scores.
 
     Returns:
-        Probabilities in [0, 1], in the order of the lesions.
-
-    Source:
-        AP code (nine patches, probabilities averaged); V averages logits.
+        Probabilities in [0, 1], in the order of the lesions and of the boxes.
     """
     network.eval()
     device = lesions.levels[0].device
@@ -83,6 +106,33 @@ def score(
             every = torch.arange(len(boxes)).repeat(len(image))
             patches = cut(lesions.levels, image.repeat_interleave(len(boxes)), boxes[every], config)
             probabilities = network(patches).float().sigmoid()
-            # (lesions * patches, outputs) -> (lesions, outputs)
-            scores.append(probabilities.view(len(image), len(boxes), -1).mean(dim=1).cpu())
-    return torch.cat(scores).double().clamp(0, 1).numpy()
+            # (lesions * patches, outputs) -> (lesions, patches, outputs)
+            scores.append(probabilities.view(len(image), len(boxes), -1).cpu())
+    return torch.cat(scores)
+
+
+def aucs_by_scale(
+    scores: Float[torch.Tensor, "lesions patches outputs"],
+    boxes: Boxes,
+    labels: Int[np.ndarray, "lesions outputs"],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Which patches carry the ranking? AUCs of the mean score over the patches of each scale alone.
+
+    Args:
+        scores: from `patch_scores`.
+        boxes: the patches.
+        labels: 0 or 1, a column for each output.
+        classes: names of the outputs.
+
+    Returns:
+        `scale` (1 is the whole image), `patches`, `class`, `auc` and its 95 % interval over lesions, `low`, `high`.
+    """
+    rows = []
+    for scale in sorted(set(boxes.scale.tolist())):
+        chosen = boxes.scale == scale
+        means = mean_over_patches(scores[:, chosen])
+        for column, name in enumerate(classes):
+            area = auc_interval(labels[:, column], means[:, column])
+            rows.append((scale, int(chosen.sum()), name, area.value, area.low, area.high))
+    return pd.DataFrame(rows, columns=["scale", "patches", "class", "auc", "low", "high"])

@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from arlrepro import consistency, paper, words
-from arlrepro.config import Experiment, Profile
-from arlrepro.intervals import Estimate
+from arlrepro.config import CLASSES, ISIC2017_256_CV, SPLITS, Experiment, Profile
+from arlrepro.intervals import Estimate, confusion_intervals
+from arlrepro.power import detectable_difference, detectable_in_cross_validation
 
 CODE = Path(__file__).parent
 #: Words that begin a comment with a meaning, and so end the one before.
@@ -82,6 +83,83 @@ def published_aucs() -> pd.DataFrame:
             "AUC [95 % CI]": [words.with_interval(Estimate(one.auc, one.low, one.high)) for one in found.itertuples()],
         }
     )
+
+
+def recovered_shares() -> pd.DataFrame:
+    """Shares of the rows of which the confusion matrix is known for certain, with the 95 % intervals that it gives."""
+    rows = []
+    for checked in consistency.checked_rows():
+        if checked.only_matrix is not None:
+            intervals = confusion_intervals(checked.only_matrix)
+            shares = {f"{words.METRICS[name]} [95 % CI]": words.with_interval(one) for name, one in intervals.items()}
+            rows.append({"reported by": checked.row, "task": words.TASKS[checked.task], **shares})
+    return pd.DataFrame(rows)
+
+
+def mcnemar_bounds() -> pd.DataFrame:
+    """Could the published decisions of ARL-CNN50 and ResNet-50 be told apart? McNemar's p, as far as counts bound it.
+
+    Returns:
+        A row for each who reports both networks, task and share: how many lesions more ARL-CNN50 decides rightly, on
+        how few and how many lesions the two may differ, and the lowest and highest p value that this allows.
+    """
+    matrices = {(one.row, one.task): one.only_matrix for one in consistency.checked_rows()}
+    rows = []
+    for (row, task), base in matrices.items():
+        other = matrices.get((row.replace("ResNet-50", "ARL-CNN50"), task))
+        if "ResNet-50" not in row or base is None or other is None:
+            continue
+        for share, bounds in consistency.compare_matrices(base, other).items():
+            rows.append(
+                {
+                    "reported by": f"{row.replace('ResNet-50', 'ARL-CNN50')} against {row}",
+                    "task": words.TASKS[task],
+                    "share": words.METRICS[share],
+                    "lesions more": f"{other.parts(share)[0] - base.parts(share)[0]:+d}",
+                    "lesions on which they differ": f"{bounds.fewest_discordant} to {bounds.most_discordant}",
+                    "lowest p": words.p_value(bounds.lowest_p),
+                    "highest p": words.p_value(bounds.highest_p),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def designs() -> pd.DataFrame:
+    """Which difference could be found? The test set alone, and (repeated) cross-validation over all images.
+
+    Returns:
+        A row a design and task: lesions that are scored, the smallest gain over the published AUC of ResNet-50 that is
+        found at 80 % power where the two AUC estimates correlate at 0.7, and at 0.9; the published gain beside them.
+    """
+    folds = ISIC2017_256_CV.experiment.data.folds
+    rows = []
+    for task in CLASSES:
+        low, high = (paper.published_value(network, f"{task}.auc") for network in ("resnet50", "arl_cnn50"))
+        assert low is not None and high is not None
+        for repetitions in (0, 1, 2, 5, 10):
+            splits = ("test",) if repetitions == 0 else SPLITS
+            positives = sum(paper.POSITIVES[split][task] for split in splits)
+            lesions = sum(paper.LESIONS[split] for split in splits)
+            counts = (positives, lesions - positives)
+            smallest = {
+                f"found at correlation {correlation}": words.number(
+                    detectable_difference(low, *counts, correlation)
+                    if repetitions == 0
+                    else detectable_in_cross_validation(low, *counts, correlation, folds, repetitions)
+                )
+                for correlation in (0.7, 0.9)
+            }
+            times = "once" if repetitions == 1 else f"{repetitions} times"
+            rows.append(
+                {
+                    "task": words.TASKS[task],
+                    "design": f"{folds}-fold cross-validation, {times}" if repetitions else "the test set alone",
+                    "lesions scored": f"{lesions:,}",
+                    **smallest,
+                    "published gain": f"{high - low:.3f}",
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def sources() -> pd.DataFrame:

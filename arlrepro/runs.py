@@ -12,13 +12,14 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from arlrepro import cache, isic, scene, signs, synthetic
+from arlrepro import cache, folds, isic, scene, signs, synthetic
 from arlrepro.archive import (
     PREDICTION_COLUMNS,
     RESULTS,
@@ -136,6 +137,18 @@ class Bench:
         with launch(where).rank_zero_first():
             return cls(*open_images(experiment, data), where, experiment.patches.side)
 
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Which images may show the same lesion, see `folds.look_alikes`."""
+        return folds.look_alikes(self.images.pixels)
+
+    def for_run(self, experiment: Experiment, seed: int) -> "Bench":
+        """The same images, in cross-validation with the splits of the experiment's fold; the seed draws the folds."""
+        if not experiment.data.folds:
+            return self
+        lesions = folds.with_fold(self.dataset.lesions, self.groups, experiment.data.folds, experiment.data.fold, seed)
+        return replace(self, dataset=self.dataset.with_splits(lesions["split"]))
+
     def rows(self, split: str) -> np.ndarray:
         """The rows of the array that hold a split."""
         return np.flatnonzero(self.dataset.lesions["split"] == split)
@@ -198,7 +211,7 @@ def train_or_load(
     from arlrepro.machine import launch
     from arlrepro.train import train
 
-    bench = bench or Bench.set_up(experiment, data, device)
+    bench = (bench or Bench.set_up(experiment, data, device)).for_run(experiment, seed)
     fabric = launch(bench.device)
     part = folder / f"{done.name}.part"
     part.mkdir(parents=True, exist_ok=True)
@@ -263,26 +276,28 @@ def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
     """Score both held-out splits and measure all that needs weights or images, as numbers for the archive."""
     from arlrepro import attention
     from arlrepro.patches import evaluation_boxes
-    from arlrepro.predict import score
+    from arlrepro.predict import aucs_by_scale, mean_over_patches, patch_scores
 
-    experiment = run.experiment
+    experiment, classes = run.experiment, classes_of(run.experiment.task)
     boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
     tables = []
     for split in ("validation", "test"):
         lesions = bench.lesions(split)
-        scores = score(network, lesions, boxes, experiment.patches, experiment.train.precision)
-        table = pd.DataFrame(scores, columns=list(classes_of(experiment.task)))
+        by_patch = patch_scores(network, lesions, boxes, experiment.patches, experiment.train.precision)
+        table = pd.DataFrame(mean_over_patches(by_patch), columns=list(classes))
         table["image_id"], table["split"] = lesions.image_ids, split
         for column, name in enumerate(CLASSES):
             table[f"{name}_label"] = lesions.labels[:, column]
         tables.append(table.reindex(columns=PREDICTION_COLUMNS))
     test = bench.lesions("test")
     by_lesion = attention.terms(network, test, experiment)
+    of_classes = test.labels[:, [CLASSES.index(name) for name in classes]]
+    scales = {"scales": aucs_by_scale(by_patch, boxes, of_classes, classes)}
     return replace(
         run,
         predictions=pd.concat(tables, ignore_index=True),
         attention=attention.term_sizes(by_lesion),
-        measures=_measures(network, test, by_lesion, run, bench),
+        measures=scales | _measures(network, test, by_lesion, run, bench),
     )
 
 
@@ -318,7 +333,7 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     run = read_run(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder}: no {WEIGHTS}; only a live run can be measured, runs/<profile>/<id>")
-    bench = Bench.set_up(run.experiment, data, device)
+    bench = Bench.set_up(run.experiment, data, device).for_run(run.experiment, run.seed)
     _refuse_other_images(run, bench.dataset)
     measured = measure(run, load_network(run, device), bench)
     environment = {**run.environment, "drawing": drawing()}
@@ -419,6 +434,8 @@ def open_study(profile_name: str, data: str = "") -> Study:
     with `data`, the first seed of each network is trained where its weights are not here, to draw pictures with.
     """
     chosen = profile(profile_name)
+    if chosen.experiment.data.folds:
+        raise ConfigError(f"profile {chosen.name} is cross-validation, shown on the pages of the profile it repeats")
     if chosen.experiment.data.source == "synthetic":
         return reproduce(profile_name)
     live = reproduce(profile_name, data, first_seed_only=True).runs if data else ()

@@ -25,6 +25,8 @@ Shown = tuple[np.ndarray, np.ndarray]
 DATA_REPORT = "data.json"
 #: What `arlrepro baseline` scored, beside the archived runs.
 COLOUR = "colour.csv"
+#: Age and sex where they are known, archived by the same command.
+PEOPLE = "people.csv"
 
 
 def composition(study: Study) -> pd.DataFrame:
@@ -47,26 +49,69 @@ def colour_baseline(study: Study) -> pd.DataFrame:
     Its scores are archived beside the runs as `colour.csv`; of a drawn data set they are computed here.
 
     Returns:
-        A row for it and for each run; AUC of each task and their mean, with 95 % intervals over lesions.
+        A row for it, where it is archived, and for each run; AUC of each task and their mean, with 95 % intervals over
+        lesions.
     """
     path = runs.archived_folder(study.profile.name) / COLOUR
+    rows = {}
     if path.is_file():
-        scores = pd.read_csv(path)
-    else:
+        rows["colour statistics, no network"] = summary(pd.read_csv(path))["test"]
+    elif study.profile.experiment.data.source == "synthetic":
         dataset, images = runs.open_images(study.profile.experiment)
         scores = baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels)
-    rows = {"colour statistics, no network": summary(scores)["test"]}
+        rows["colour statistics, no network"] = summary(scores)["test"]
     rows |= {f"{words.network(run.network)}, seed {run.seed}": run.metrics["test"] for run in study.runs}
-    return pd.DataFrame.from_dict(
-        {
-            name: {
-                **{f"AUC, {words.TASKS[one]}": _with_interval(figures.get(one, {}), "auc") for one in CLASSES},
-                "mean AUC": _with_interval(figures, "mean_auc"),
-            }
-            for name, figures in rows.items()
-        },
+    return pd.DataFrame.from_dict({name: _aucs(figures) for name, figures in rows.items()}, orient="index")
+
+
+def people(study: Study) -> pd.DataFrame:
+    """Age, sex and labels of the lesions of which both are known; archived, or read for a drawn data set.
+
+    Returns:
+        The columns of `baselines.PEOPLE_COLUMNS`.
+    """
+    path = runs.archived_folder(study.profile.name) / PEOPLE
+    if path.is_file():
+        return pd.read_csv(path)
+    if study.profile.experiment.data.source != "synthetic":
+        return pd.DataFrame(columns=baselines.PEOPLE_COLUMNS)
+    return baselines.people(runs.open_data(study.profile.experiment.data).lesions)
+
+
+def age_and_sex_baseline(study: Study) -> pd.DataFrame:
+    """AUCs of a logistic regression on age and sex, out of fold on training and on validation, beside the study's runs.
+
+    Returns:
+        A row for each, all validation rows on the same lesions, those whose age and sex are known; no rows where they
+        are known of none. AUC of each task and their mean, with 95 % intervals over lesions.
+    """
+    known = people(study)
+    if known.empty:
+        return pd.DataFrame()
+    by_split = dict(list(baselines.score_by_age_and_sex(known).groupby("split")))
+    rows = {("training, out of fold", "age and sex, no network"): by_split["training"]}
+    if "validation" in by_split:
+        colour = runs.archived_folder(study.profile.name) / COLOUR
+        validation = {"age and sex, no network": by_split["validation"]}
+        validation |= {"colour statistics, no network": pd.read_csv(colour)} if colour.is_file() else {}
+        validation |= {f"{words.network(run.network)}, seed {run.seed}": run.predictions for run in study.runs}
+        kept = by_split["validation"]["image_id"]
+        rows |= {
+            ("validation", name): one[(one["split"] == "validation") & one["image_id"].isin(kept)]
+            for name, one in validation.items()
+        }
+    table = pd.DataFrame.from_dict(
+        {key: {"lesions": len(one), **_aucs(summary(one)[one["split"].iloc[0]])} for key, one in rows.items()},
         orient="index",
     )
+    table.index.names = ["lesions of", "scored by"]
+    return table
+
+
+def _aucs(figures: dict[str, Any]) -> dict[str, str]:
+    """The AUC of each task and their mean, with their intervals, from what `intervals.summary` says of a split."""
+    by_task = {f"AUC, {words.TASKS[one]}": _with_interval(figures.get(one, {}), "auc") for one in CLASSES}
+    return {**by_task, "mean AUC": _with_interval(figures, "mean_auc")}
 
 
 def _with_interval(figures: dict[str, Any], name: str) -> str:

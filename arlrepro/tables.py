@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from math import isnan
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,24 +9,24 @@ import pandas as pd
 from arlrepro import outcomes, words
 from arlrepro.archive import RESULTS, Run, Study
 from arlrepro.claims import Verdict, parameters, published_effect, sizes
-from arlrepro.comparisons import holm
+from arlrepro.comparisons import Difference, equivalence_p, holm
 from arlrepro.config import CLASSES, IMAGENET, classes_of
+from arlrepro.errors import MetricError
 from arlrepro.intervals import Estimate
 from arlrepro.paper import published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
 AUCS = ("mean_auc", *(f"{task}.auc" for task in CLASSES))
+#: The columns of the table of differences.
+DIFFERENCES = [
+    *("comparison", "figure", PAPER, OURS, "p", "p (Holm)", "margin", "p (smaller than the margin)"),
+    *("error through lesions", "error through seeds", "seeds", "interval over"),
+]
 #: The rows of a network in the main table: a task and its quantities by metric.
 ROWS = {
     **{task: {metric: f"{task}.{metric}" for metric in words.METRICS} for task in CLASSES},
     "mean": {"auc": "mean_auc"},
 }
-
-
-def save(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV and as LaTeX: `path` with the endings `.csv` and `.tex`."""
-    path.with_suffix(".csv").write_text(table.to_csv(lineterminator="\n"), encoding="utf8")
-    path.with_suffix(".tex").write_text(table.to_latex(escape=True), encoding="utf8")
 
 
 def networks_of_paper() -> list[str]:
@@ -72,27 +71,39 @@ def _test_aucs(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def runs_table(study: Study) -> pd.DataFrame:
-    """Each run of a study: its folder in the archive, test AUCs, and how long it took on what.
+    """Each planned run of a study: test AUCs, how long it took on what, and its folder in the archive.
 
     Returns:
-        One row a run that is there, by task, network and seed.
+        One row a run of the profile's matrix, by task, network and seed; where it is not there yet, the last column
+        says so and the others are empty.
     """
-    rows = [
-        {
-            "network": words.network(run.network),
-            "task": words.TASKS[run.experiment.task],
-            "seed": run.seed,
-            "started from": words.start(run.experiment.network.weights),
-            **dict(_test_aucs(run)),
-            "epochs": len(run.history),
-            "minutes": words.number(run.environment["seconds"] / 60, 1),
-            "device": run.environment["device"],
-            "threads": run.environment["threads"],
-            "folder": (RESULTS / study.profile.name / run.id).as_posix(),
-        }
-        for run in study.runs
-    ]
-    return pd.DataFrame(rows)
+    there = {run.id: run for run in study.runs}
+    rows = []
+    for experiment in study.profile.experiments():
+        for seed in study.profile.seeds:
+            run = there.get(experiment.run_id(seed))
+            rows.append(
+                {
+                    "network": words.network(experiment.network.name),
+                    "task": words.TASKS[experiment.task],
+                    "seed": seed,
+                    **(_of_run(run) if run else {}),
+                    "folder": (RESULTS / study.profile.name / run.id).as_posix() if run else "not there yet",
+                }
+            )
+    columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
+    return pd.DataFrame(rows, columns=columns).fillna("")
+
+
+def _of_run(run: Run) -> dict[str, object]:
+    return {
+        "started from": words.start(run.experiment.network.weights),
+        **dict(_test_aucs(run)),
+        "epochs": str(len(run.history)),
+        "minutes": words.number(run.environment["seconds"] / 60, 1),
+        "device": run.environment["device"],
+        "threads": str(run.environment["threads"]),
+    }
 
 
 def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
@@ -122,8 +133,9 @@ def differences(study: Study) -> pd.DataFrame:
 
     Returns:
         A row a pair and AUC: the paper's difference of that depth, ours with its interval, p and p after Holm over the
-        three AUCs of the pair, and the standard errors through lesions and through seeds. Pairs without runs are left
-        out.
+        three AUCs of the pair; the margin of equivalence, which is the paper's difference at 50 layers, and p of the
+        claim that ours is smaller than that to both sides (exploratory: the margin was set after a first look); and
+        the standard errors through lesions and through seeds. Pairs without runs are left out.
     """
     rows = []
     for base, other in outcomes.partners(study):
@@ -143,13 +155,27 @@ def differences(study: Study) -> pd.DataFrame:
                     OURS: words.signed(ours.estimate),
                     "p": words.p_value(ours.estimate.p),
                     "p (Holm)": words.p_value(float(p_holm)),
+                    "margin": f"±{margin:.3f}" if (margin := _margin(quantity)) else "",
+                    "p (smaller than the margin)": words.p_value(_equivalence_p(ours.estimate, margin)),
                     "error through lesions": words.number(ours.estimate.lesion_variance**0.5),
                     "error through seeds": words.number(ours.estimate.seed_variance**0.5),
                     "seeds": words.seeds(ours.seeds),
                     "interval over": ours.over,
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=DIFFERENCES)
+
+
+def _margin(quantity: str) -> float | None:
+    """Below which difference two networks are called equivalent: the published gain of ARL-CNN50 over ResNet-50."""
+    return published_effect(("resnet50", "arl_cnn50"), quantity)
+
+
+def _equivalence_p(found: Difference, margin: float | None) -> float:
+    try:
+        return float("nan") if margin is None else equivalence_p(found, abs(margin))
+    except MetricError:  # a difference without a standard error
+        return float("nan")
 
 
 def missing(study: Study) -> str:

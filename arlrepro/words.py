@@ -1,6 +1,7 @@
 """How things are called where people read: networks, tasks and metrics in words, numbers with their interval."""
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -113,6 +114,19 @@ def signed(difference: Difference | Estimate, decimals: int = 3) -> str:
     """
     value, low, high = (f"{part:+z.{decimals}f}" for part in (difference.value, difference.low, difference.high))
     return f"{value} [{low}, {high}]"
+
+
+def over_seeds(values: Sequence[float], decimals: int = 3) -> str:
+    """A mean, with the range over seeds where there are several.
+
+    Example:
+        >>> over_seeds([0.5]), over_seeds([0.5, 0.6])
+        ('0.500', '0.550 (0.500 to 0.600)')
+    """
+    mean = f"{sum(values) / len(values):.{decimals}f}"
+    if min(values) == max(values):
+        return mean
+    return f"{mean} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
 
 
 def p_value(p: float) -> str:

@@ -1,10 +1,21 @@
-"""Colour statistics: numbers a reader can count, and a class that colour tells is told."""
+"""Baselines: numbers a reader can count, and a class that colour, or age and sex, tells is told."""
 
 import numpy as np
+import pandas as pd
+import pytest
 from sklearn.metrics import roc_auc_score
 
 from arlrepro.archive import PREDICTION_COLUMNS
-from arlrepro.baselines import PERCENTILES, SQUARES, colour_statistics, score_by_colour
+from arlrepro.baselines import (
+    PEOPLE_COLUMNS,
+    PERCENTILES,
+    SQUARES,
+    colour_statistics,
+    people,
+    score_by_age_and_sex,
+    score_by_colour,
+)
+from arlrepro.errors import DatasetError
 from arlrepro.isic import read_dataset
 from arlrepro.synthetic import write_dataset
 
@@ -28,3 +39,51 @@ def test_a_class_that_colour_tells_is_told_on_lesions_never_fitted(tmp_path):
     assert scores["split"].value_counts().to_dict() == {"validation": 12, "test": 12}
     assert roc_auc_score(scores["melanoma_label"], scores["melanoma"]) == 1.0
     assert scores[["melanoma", "seborrheic_keratosis"]].stack().between(0, 1).all()
+
+
+def drawn_people(count: int = 120) -> pd.DataFrame:
+    """Patients of whom only the old have melanoma and only women seborrheic keratosis; the last third validates."""
+    age, is_woman = np.resize([30.0, 40.0, 60.0, 70.0], count), np.arange(count) // 4 % 2 == 0
+    return pd.DataFrame(
+        {
+            "split": np.where(np.arange(count) < count * 2 // 3, "training", "validation"),
+            "age": age,
+            "sex": np.where(is_woman, "female", "male"),
+            "melanoma": (age > 50).astype(int),
+            "seborrheic_keratosis": (is_woman & (age < 50)).astype(int),
+        },
+        index=[f"MADE_{n:03d}" for n in range(count)],
+    )
+
+
+def test_people_are_those_of_whom_both_age_and_sex_are_known():
+    lesions = drawn_people(8)
+    lesions.iloc[0, 1], lesions.iloc[1, 2] = np.nan, ""
+    known = people(lesions)
+    assert list(known.columns) == PEOPLE_COLUMNS
+    assert known["image_id"].tolist() == [f"MADE_{n:03d}" for n in range(2, 8)]
+
+
+def test_a_class_that_age_tells_is_told_on_lesions_never_fitted():
+    scores = score_by_age_and_sex(people(drawn_people()))
+    assert list(scores.columns) == PREDICTION_COLUMNS
+    for split, count in (("training", 80), ("validation", 40)):
+        of_split = scores[scores["split"] == split]
+        assert len(of_split) == count
+        assert roc_auc_score(of_split["melanoma_label"], of_split["melanoma"]) == 1.0
+        assert roc_auc_score(of_split["seborrheic_keratosis_label"], of_split["seborrheic_keratosis"]) == 1.0
+
+
+def test_training_lesions_are_scored_by_models_that_have_not_seen_them():
+    known = people(drawn_people())
+    known["melanoma"] = np.random.default_rng(0).permutation(known["melanoma"])
+    known["age"] = np.random.default_rng(1).uniform(20, 80, len(known))  # nothing to learn, much to memorise
+    training = score_by_age_and_sex(known).query("split == 'training'")
+    assert roc_auc_score(training["melanoma_label"], training["melanoma"]) < 0.6
+
+
+def test_a_class_that_is_hardly_there_is_refused():
+    lesions = drawn_people().assign(melanoma=0)
+    with pytest.raises(DatasetError) as error:
+        score_by_age_and_sex(people(lesions))
+    assert str(error.value) == "a regression on age and sex needs two training lesions with melanoma; got 0"

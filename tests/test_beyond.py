@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from made import made_run, made_study, scores, separate_tasks, truth
 from matplotlib import pyplot as plt
+from sklearn.metrics import roc_auc_score
 
 from arlrepro import beyond
 from arlrepro.archive import Study
@@ -54,6 +56,21 @@ def test_thresholds_come_from_validation_alone():
     assert after.loc[("melanoma", "finds 80% of validation"), "SEN [95 % CI]"].startswith("0.000 [")
 
 
+def test_patches_of_each_size_are_ranked_alone_and_runs_without_the_measure_are_counted():
+    of_scale = pd.DataFrame(
+        {"scale": [0.5, 1.0], "patches": [2, 1], "class": "melanoma", "auc": [0.6, 0.8], "low": 0.5, "high": 0.9}
+    )
+    assert beyond.by_scale(STUDY)["patch"].tolist() == ["not measured"] * 2
+    assert len(beyond.by_scale(EMPTY)) == 0
+    first, *rest = STUDY.runs
+    study = replace(STUDY, runs=(replace(first, measures={"scales": of_scale}), *rest))
+    table = beyond.by_scale(study)
+    table = table[table["network"] == "ResNet-14"]
+    assert table["patch"].tolist() == ["50% of the side", "whole image", "all together"]
+    assert table["AUC, melanoma"].tolist() == ["0.600", "0.800", f"{first.metrics['test']['melanoma']['auc']:.3f}"]
+    assert table["runs"].tolist() == ["1 of 2"] * 3
+
+
 def test_a_network_agrees_wholly_with_itself():
     arl = made_study({"arl_cnn14": 0.1}, seeds=(0,)).runs[0]
     copies = tuple(
@@ -77,6 +94,37 @@ def test_agreement_compares_seeds_and_networks():
 def test_a_single_seed_has_no_other_to_agree_with():
     table = beyond.agreement(made_study(GAINS, seeds=(0,)))
     assert table["pair"].unique().tolist() == ["ResNet-14 and ARL-CNN14"]
+
+
+def people_of(split: str) -> pd.DataFrame:
+    """Ages and sexes of the made lesions but the last two: every second a woman's, ages 30, 50 and 70 in turn."""
+    ids = STUDY.runs[0].of(split).index[:-2]
+    sexes = np.where(np.arange(len(ids)) % 2 == 0, "female", "male")
+    return pd.DataFrame({"image_id": ids, "age": np.resize([30.0, 50.0, 70.0], len(ids)), "sex": sexes})
+
+
+def test_subgroups_count_their_lesions_and_score_them_alone():
+    table = beyond.subgroups(STUDY, people_of("validation"))
+    of_melanoma = table[(table["network"] == "ARL-CNN14") & (table["task"] == "melanoma")].set_index("group")
+    assert of_melanoma["lesions"].tolist() == [58, 29, 29, 20, 19, 19]
+    assert of_melanoma["diseased"].tolist() == [12, 6, 6, 4, 4, 4]  # the first twelve lesions
+    runs = STUDY.of("arl_cnn14")
+    women = [run.of("validation").iloc[:58:2] for run in runs]
+    expected = np.mean([roc_auc_score(one["melanoma_label"], one["melanoma"]) for one in women])
+    assert of_melanoma.loc["female", "AUC [95 % CI]"].startswith(f"{expected:.3f} [")
+
+
+def test_a_group_without_diseased_lesions_has_a_specificity_alone():
+    people = people_of("test")
+    healthy = people.assign(sex=np.where(np.arange(len(people)) < 21, "male", "female"))
+    row = beyond.subgroups(STUDY, healthy, "test").set_index(["network", "task", "group"])
+    row = row.loc[("ResNet-14", "melanoma", "female")]
+    assert (row["diseased"], row["AUC [95 % CI]"], row["SEN [95 % CI]"]) == (0, "", "")
+    assert row["SPE [95 % CI]"] != ""
+
+
+def test_without_known_people_there_is_no_group():
+    assert len(beyond.subgroups(STUDY, people_of("test").iloc[:0], "test")) == 0
 
 
 @pytest.mark.parametrize("table", [beyond.calibration, beyond.operating_points, beyond.agreement])

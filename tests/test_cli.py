@@ -10,6 +10,7 @@ from test_archive import made_run
 
 from arlrepro.archive import write_run
 from arlrepro.config import NETWORKS
+from arlrepro.standing import PRINTED
 
 
 def arlrepro(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -114,3 +115,11 @@ def test_archiving_a_live_run_copies_its_text_files(tmp_path, monkeypatch):
     answer = arlrepro("archive", live)
     assert (answer.returncode, answer.stdout) == (0, f"{tmp_path}/results/smoke/{run.id}\n")
     assert (tmp_path / "results" / "smoke" / run.id / "metrics.json").is_file()
+
+
+def test_results_are_written_as_csv_and_latex(tmp_path):
+    answer = arlrepro("results", "--out", tmp_path / "printed")
+    assert answer.returncode == 0
+    written = sorted(path.name for path in (tmp_path / "printed").iterdir())
+    assert written == sorted(f"{name}.{ending}" for name in PRINTED for ending in ("csv", "tex"))
+    assert answer.stdout == f"{len(PRINTED)} tables, each as CSV and LaTeX, in {tmp_path / 'printed'}\n"

@@ -66,6 +66,17 @@ def test_specificity_at_a_sensitivity_is_the_best_of_all_thresholds():
         assert metrics.specificity_at_sensitivity(labels, scores, wanted) == pytest.approx(best)
 
 
+@pytest.mark.parametrize("case", RECORDED["cases"])
+@pytest.mark.parametrize("wanted", [82, 89, 95])
+def test_specificity_at_a_sensitivity_is_the_first_point_of_the_curve_that_reaches_it_as_in_2017(case, wanted):
+    # Version 5.6.0 no longer has the figure. The scorer of 2017 took the first point of scikit-learn's curve.
+    for recorded in RECORDED["cases"][case].values():
+        labels, scores = np.array(recorded["labels"]), np.array(recorded["scores"])
+        false_rates, true_rates, _ = sklearn_metrics.roc_curve(labels, scores)
+        found = metrics.METRICS[f"specificity_at_{wanted}_sensitivity"](labels, scores)
+        assert found == pytest.approx(1 - false_rates[true_rates >= wanted / 100][0], abs=1e-12)
+
+
 def test_area_above_a_sensitivity_of_nearly_zero_is_the_auc():
     assert metrics.auc_above_sensitivity(LABELS, SCORES, 1e-12) == pytest.approx(metrics.auc(LABELS, SCORES))
 

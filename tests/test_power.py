@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from arlrepro.comparisons import cross_validated_difference
 from arlrepro.errors import MetricError
 from arlrepro.intervals import aucs_and_influences, hanley_mcneil_variance
 from arlrepro.power import (
     correlation_of_areas,
     covariance_of_areas,
     detectable_difference,
+    detectable_in_cross_validation,
     power_to_detect,
     standard_error_of_difference,
 )
@@ -66,3 +68,24 @@ def test_correlation_of_areas_goes_from_0_to_1_with_that_of_the_scores_and_stays
     assert found[-1] == pytest.approx(1)
     assert found == sorted(found)
     assert all(area < score for area, score in zip(found[1:-1], (0.3, 0.6, 0.9), strict=True))
+
+
+def test_cross_validation_finds_its_gain_with_the_power_asked_for_by_the_corrected_test():
+    gain = detectable_in_cross_validation(0.857, 520, 2230, correlation=0.9, folds=10, repetitions=2)
+    of_a_fold = standard_error_of_difference(0.857, 0.857 + gain, 52, 223, 0.9)
+    rng = np.random.default_rng(0)
+    # Folds whose mean errs as the corrected variance says: a part that all share, and one of their own.
+    shared = rng.normal(0, of_a_fold * np.sqrt(1 / 8), size=(4000, 1))
+    differences = gain + shared + rng.normal(0, of_a_fold, size=(4000, 20))
+    found = [cross_validated_difference(one, 1 / 8).low > 0 for one in differences]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+def test_repetitions_tighten_cross_validation_down_to_what_overlapping_training_leaves():
+    once, twice, often, endlessly = (
+        detectable_in_cross_validation(0.857, 520, 2230, 0.9, folds=10, repetitions=count) for count in (1, 2, 10, 2000)
+    )
+    assert detectable_difference(0.857, 117, 483, 0.9) > once > twice > often > endlessly
+    in_one_fold = standard_error_of_difference(0.857, 0.857 + endlessly, 52, 223, 0.9)
+    wanted = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    assert endlessly == pytest.approx(wanted * np.sqrt(1 / 8) * in_one_fold, rel=0.01)

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 from arlrepro import protocol
 from arlrepro.config import ISIC2017_256, PAPER, Experiment
+from arlrepro.intervals import wilson_interval
 
 
 def test_published_rows_show_the_decimals_of_their_source():
@@ -91,3 +92,29 @@ x = 1  # Reason: of no departure
 
 def test_sources_are_those_of_the_data_file():
     assert set(protocol.sources()["source"]) >= {"abs", "AP", "V", "C", "R"}
+
+
+def test_recovered_shares_have_wilsons_intervals_of_their_counts():
+    table = protocol.recovered_shares().set_index(["reported by", "task"])
+    wilson = wilson_interval(77, 117)
+    assert table.loc[("ARL-CNN50", "melanoma"), "SEN [95 % CI]"] == f"0.658 [{wilson.low:.3f}, {wilson.high:.3f}]"
+    assert ("ARL-CNN50 as V quotes it", "melanoma") not in table.index
+
+
+def test_mcnemar_bounds_of_the_papers_rows_are_those_of_seven_lesions():
+    table = protocol.mcnemar_bounds()
+    accuracy = table[(table["reported by"] == "ARL-CNN50 against ResNet-50") & (table["share"] == "ACC")].iloc[0]
+    assert accuracy["lesions more"] == "+7"  # 77 + 433 against 74 + 429
+    assert accuracy["lesions on which they differ"] == "7 to 187"
+    assert accuracy["lowest p"] == "0.016"  # 2 / 2^7
+    assert len(table) == 3 * 5  # three shares; the paper and AP on both tasks, V on melanoma
+
+
+def test_designs_tighten_with_each_repetition_and_less_each_time():
+    table = protocol.designs()
+    melanoma = table[table["task"] == "melanoma"]
+    found = melanoma["found at correlation 0.9"].astype(float).tolist()
+    assert found == sorted(found, reverse=True)
+    assert found[0] - found[1] > found[-2] - found[-1]
+    assert melanoma["lesions scored"].tolist() == ["600"] + ["2,750"] * 4
+    assert set(melanoma["published gain"]) == {"0.018"}

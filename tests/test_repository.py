@@ -25,9 +25,9 @@ PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
 # fmt: off
 ORDER = [
     "errors", "progress", "plain", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling",
-    "power", "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables",
-    "ablation", "figures", "looking", "heat", "pictures", "explorer", "beyond",
-    "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
+    "power", "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "downloads",
+    "tables", "ablation", "crossvalidated", "standing", "figures", "looking", "heat", "pictures", "explorer", "beyond",
+    "isic", "duplicates", "folds", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
     "patches", "fused", "residual_attention", "weights", "models", "precision", "predict", "attention", "maps", "focus",
     "deletion", "measures", "checkpoints", "machine", "train", "runs", "rounded", "external", "shown", "photographs",
     "book", "cli",

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from arlrepro import isic, runs, synthetic
+from arlrepro import cli, isic, runs, shown, synthetic
 from arlrepro.archive import FILES, MEASURES, WEIGHTS
 from arlrepro.config import PROFILES, SMOKE, DataConfig, Profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
@@ -58,6 +58,15 @@ def test_what_needs_weights_is_measured(study):
     assert set(arl.measures) == set(MEASURES)
     assert set(resnet.measures) == set(MEASURES) - {"removal", "terms"}
     assert arl.attention["block"].tolist() == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
+
+
+def test_the_patches_of_each_scale_are_ranked_alone(study):
+    for run in study.runs:
+        table = run.measures["scales"]
+        assert table["scale"].unique().tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+        assert table.groupby("scale")["patches"].first().tolist() == [2, 2, 2, 2, 1]
+        assert table["class"].tolist() == ["melanoma", "seborrheic_keratosis"] * 5
+        assert (table["low"] <= table["auc"]).all() and (table["auc"] <= table["high"]).all()
 
 
 def test_a_run_that_is_there_is_not_made_again(study, tiny, monkeypatch):
@@ -159,6 +168,34 @@ def test_extra_images_join_the_training_split(place, tmp_path, monkeypatch):
     assert list(joined.lesions.index[:9]) == [*plain.lesions.index[:4], *(f"extra{number}" for number in range(5))]
     assert joined.fingerprint != plain.fingerprint
     assert joined.image_bytes("extra0") == others.image_bytes(others.lesions.index[0])
+
+
+def test_a_run_of_a_fold_is_tested_on_its_fold_alone(place, tiny):
+    folded = replace(tiny.experiments()[0], data=replace(tiny.experiment.data, folds=3, fold=1))
+    bench = runs.Bench.set_up(folded, "", "cpu")
+    run = runs.train_or_load(folded, 0, place / "runs" / "tiny-cv", bench=bench)
+    expected = bench.for_run(folded, 0).dataset.lesions["split"]
+    assert expected.value_counts().to_dict() == {"training": 12, "validation": 12, "test": 12}
+    for split in ("validation", "test"):
+        assert run.of(split).index.tolist() == expected.index[expected == split].tolist()
+    assert run.folder.name == folded.run_id(0)
+    assert run.data_fingerprint == bench.dataset.fingerprint
+
+
+def test_what_no_network_gives_is_archived_beside_the_runs(place):
+    cli.baseline(profile="tiny", data="")
+    colour, people = (pd.read_csv(place / "results" / "tiny" / name) for name in (shown.COLOUR, shown.PEOPLE))
+    assert colour["split"].value_counts().to_dict() == {"validation": 9, "test": 9}
+    assert set(people["split"]) == {"training", "validation", "test"}
+    assert people["age"].between(10, 85).all() and set(people["sex"]) == {"female", "male"}
+
+
+def test_a_page_is_not_made_of_folds():
+    with pytest.raises(ConfigError) as error:
+        runs.open_study("isic2017-256-cv")
+    assert str(error.value) == (
+        "profile isic2017-256-cv is cross-validation, shown on the pages of the profile it repeats"
+    )
 
 
 def test_real_images_are_looked_for_where_the_caller_says(place, tmp_path, monkeypatch):

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from test_archive import made_run
+from test_baselines import drawn_people
 
 from arlrepro import pictures, runs, shown
 from arlrepro.archive import Study
-from arlrepro.config import CLASSES, SMOKE
+from arlrepro.baselines import people
+from arlrepro.config import CLASSES, ISIC2017_256, SMOKE
 
 PAIR = {
     "first": "MADE_00",
@@ -73,3 +75,22 @@ def test_a_kind_without_a_hit_has_none():
     run = made_run()
     blind = replace(run, predictions=run.predictions.assign(melanoma=0.0, seborrheic_keratosis=0.0))
     assert list(shown.hits_and_misses(blind).values()) == ["melanoma", "seborrheic_keratosis", "neither"]
+
+
+def test_age_and_sex_stand_beside_the_runs_on_the_same_lesions(study, tmp_path):
+    lesions = drawn_people(120)
+    lesions.index = [*(f"TRAINED_{n}" for n in range(80)), *(f"MADE_{n:02d}" for n in range(40))]
+    people(lesions).to_csv(tmp_path / shown.PEOPLE, index=False)
+    table = shown.age_and_sex_baseline(study)
+    assert table.index.tolist() == [
+        ("training, out of fold", "age and sex, no network"),
+        ("validation", "age and sex, no network"),
+        ("validation", "ARL-CNN14, seed 0"),
+    ]
+    assert table["lesions"].tolist() == [80, 40, 12]
+    assert table["AUC, melanoma"].iloc[0].startswith("1.000 [")
+
+
+def test_without_known_ages_there_is_no_baseline_of_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "archived_folder", lambda _profile: tmp_path)
+    assert len(shown.age_and_sex_baseline(Study(ISIC2017_256, ()))) == 0

@@ -1,0 +1,55 @@
+"""Where the networks stand: rows for what was not run, sources for what others report."""
+
+import pytest
+from made import made_study
+
+from arlrepro import crossvalidated, outcomes, standing, words
+from arlrepro.archive import Study
+from arlrepro.config import ISIC2017_256, ISIC2017_256_CV
+from arlrepro.errors import RunError
+from arlrepro.paper import SOURCES
+
+STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
+
+
+def test_every_network_that_has_a_name_has_a_row():
+    table = standing.networks(STUDY)
+    assert table.index.tolist() == list(words.NETWORKS.values())
+    assert table.loc["ARL-CNN50", ("AUC, melanoma", "paper")] == "0.875"
+    assert table.loc["ARL-CNN14", ("our runs", "seeds")] == "seeds 0, 1"
+    assert table.loc["ARL-CNN14", ("", "parameters")] == "8,017,989"
+    assert table.loc["ARL-CNN14", ("our runs", "minutes each")] == "30.0"
+
+
+def test_a_network_that_was_not_run_and_is_not_known_is_empty():
+    row = standing.networks(STUDY).loc["RAN-50"]
+    assert row["our runs", "seeds"] == "not run"
+    assert (row.drop([("our runs", "seeds"), ("", "parameters")]) == "").all()
+
+
+def test_every_entry_has_a_source_or_seeds():
+    table = standing.entries(STUDY)
+    ours = table["kind"].str.startswith("ours")
+    assert table.loc[~ours, "known from"].str.split().str[0].isin(list(SOURCES)).all()
+    assert table.loc[ours, "known from"].tolist() == ["seeds 0, 1"] * 2
+    assert (table.loc[~ours, ["mean AUC", "AUC, melanoma", "AUC, seborrheic keratosis"]] != "").any(axis=1).all()
+
+
+def test_the_challenges_entries_stand_first_and_a_quoted_row_is_no_entry():
+    table = standing.entries(Study(ISIC2017_256, ()))
+    assert table["kind"].tolist()[:3] == ["entry of the challenge"] * 2 + ["later work"]
+    assert not table["who"].str.contains("as V quotes it").any()
+    assert table["known from"].tolist()[-2:] == ["not run"] * 2
+
+
+def test_every_printed_table_is_there_for_a_study_without_runs():
+    assert all(table(Study(ISIC2017_256, ())) is not None for table in standing.PRINTED.values())
+
+
+def test_folds_are_never_taken_for_runs_on_the_same_lesions():
+    folds = Study(ISIC2017_256_CV, ())
+    first, *_ = standing.main_tables(folds)
+    assert first.equals(crossvalidated.differences(folds))
+    with pytest.raises(RunError) as error:
+        outcomes.runs_by_seed(folds, "resnet14")
+    assert str(error.value) == "isic2017-256-cv is cross-validation: its runs are read by fold"
