@@ -15,8 +15,8 @@ import papermill
 import yaml
 from nbformat import NotebookNode
 
-from arlrepro import config, runs
-from arlrepro.archive import root
+from arlrepro import catalogue, config, runs
+from arlrepro.archive import RESULTS, root
 from arlrepro.errors import ConfigError, RunError, some
 from arlrepro.progress import bar
 
@@ -33,16 +33,19 @@ KERNEL = {
         "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Software': None}}",
     ],
 }
+#: Notebooks for those who take a piece: run on drawn lesions, the same in every part of the book.
+REUSE = "reuse"
 FOLDER_OF_A_MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|tmp|work|mnt|opt|usr|var|content)/[\w.]")
 
 
-def execute(profile: str, data: str, destination: Path) -> list[Path]:
+def execute(profile: str, data: str, destination: Path, folder: str = "") -> list[Path]:
     """Run every notebook for a profile and write the pages.
 
     Args:
         profile: Name of the profile; the notebooks' parameter of that name.
         data: Folder of the real images in the official layout, or "" for none; the notebooks' other parameter.
         destination: Folder for the pages; made if it is not there. A page appears in it when it is whole.
+        folder: Of the notebooks, under ``notebooks``.
 
     Returns:
         The pages, in the notebooks' order.
@@ -51,11 +54,12 @@ def execute(profile: str, data: str, destination: Path) -> list[Path]:
         RunError: A cell failed. The notebook as far as it got stays under ``_build/papermill``.
     """
     parameters = {"profile": profile, "data": data}
-    unfinished = root() / BUILD / "papermill" / profile
+    unfinished = root() / BUILD / "papermill" / (folder or profile)
     unfinished.mkdir(parents=True, exist_ok=True)
     destination.mkdir(parents=True, exist_ok=True)
     pages = []
-    for source in bar(sorted((root() / "notebooks").glob("[0-9][0-9]_*.ipynb")), desc="notebooks", unit="notebook"):
+    sources = sorted((root() / "notebooks" / folder).glob("[0-9][0-9]_*.ipynb"))
+    for source in bar(sources, desc="notebooks", unit="notebook"):
         raw = unfinished / source.name
         with mock.patch.dict(os.environ, PYTHONHASHSEED="0"):
             os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
@@ -67,10 +71,27 @@ def execute(profile: str, data: str, destination: Path) -> list[Path]:
                     f"{error.ename}: {error.evalue}. See {raw.relative_to(root())}, which holds the traceback."
                 ) from error
         page = normalise(nbformat.read(raw, as_version=4), parameters)
+        if not folder:
+            page.cells.insert(1, nbformat.v4.new_markdown_cell(banner(profile, data), id="part"))
         part = destination / f"{source.name}.part"
         nbformat.write(page, part)
         pages.append(part.replace(destination / source.name))
     return pages
+
+
+def banner(profile: str, data: str) -> str:
+    """Which part of the book a page is in, what its numbers come from, and whether its lesions are drawn: Markdown."""
+    synthetic = config.profile(profile).experiment.data.source == "synthetic"
+    if synthetic:
+        kind, said = "drawn", "networks trained on this machine on drawn lesions. They say nothing about patients"
+    elif data:
+        kind, said = "real", "networks trained on real images. Pictures of lesions are real where the page says so"
+    else:
+        kind, said = "real", "networks trained on real images. Every lesion pictured is drawn, none is a photograph"
+    return (
+        f'<div class="part {kind}">\n\n**Part {profile}**: {said}. '
+        "[The runs behind the numbers](12_runs.ipynb).\n\n</div>"
+    )
 
 
 def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNode:
@@ -136,13 +157,20 @@ def publish(profile: str) -> list[Path]:
     if config.profile(profile).experiment.data.source == "synthetic":
         raise ConfigError(f"profile {profile} is run live and has no archive to publish: use `arlrepro book` alone")
     (root() / BUILD).mkdir(exist_ok=True)
-    committed = root() / "book" / profile
+    return [
+        *_replace_pages(root() / "book" / profile, profile),
+        *_replace_pages(root() / "book" / REUSE, "smoke", REUSE),
+    ]
+
+
+def _replace_pages(committed: Path, profile: str, folder: str = "") -> list[Path]:
     with tempfile.TemporaryDirectory(dir=root() / BUILD) as place, mock.patch.dict(os.environ):
         os.environ.pop("ARLREPRO_DATA", None)
-        pages = execute(profile, "", Path(place))
+        pages = execute(profile, "", Path(place), folder)
         if found := [fault for page in pages for fault in faults(page)]:
             raise RunError(f"{committed.relative_to(root())} stays as it was: {len(found)} faults: {some(found)}.")
-        committed.mkdir(exist_ok=True)
+        if pages:
+            committed.mkdir(exist_ok=True)
         for stale in set(committed.glob("*.ipynb")) - {committed / page.name for page in pages}:
             stale.unlink()
         return [page.replace(committed / page.name) for page in pages]
@@ -163,6 +191,12 @@ def stage(profile: str, pages: list[Path]) -> Path:
     for file in root().iterdir():
         if file.is_file():
             shutil.copy2(file, copy)
+    archived = copy / RESULTS / profile
+    live = runs.live_folder(profile)
+    for file in catalogue.text_files(live):
+        if not (archived / file).exists():
+            (archived / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(live / file, archived / file)
     book = copy / "book"
     shutil.rmtree(book / profile, ignore_errors=True)
     (book / profile).mkdir()

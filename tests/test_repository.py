@@ -25,8 +25,8 @@ PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
 # fmt: off
 ORDER = [
     "errors", "progress", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling", "power",
-    "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "tables", "figures",
-    "pictures", "beyond",
+    "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "answer", "tables", "figures",
+    "pictures", "interactive", "beyond", "catalogue",
     "isic", "duplicates", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
     "patches", "models", "precision", "predict", "attention", "train", "runs", "external", "shown", "photographs",
     "book", "cli",
