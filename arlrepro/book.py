@@ -45,7 +45,7 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
         profile: Name of the profile; the notebooks' parameter of that name.
         data: Folder of the real images in the official layout, or "" for none; the notebooks' other parameter.
         destination: Folder for the pages; made if it is not there. A page appears in it when it is whole.
-        folder: Of the notebooks, under ``notebooks``.
+        folder: Of the notebooks, under ``notebooks``; those in ``reuse`` take no parameters.
 
     Returns:
         The pages, in the notebooks' order.
@@ -53,7 +53,7 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
     Raises:
         RunError: A cell failed. The notebook as far as it got stays under ``_build/papermill``.
     """
-    parameters = {"profile": profile, "data": data}
+    parameters = {} if folder == REUSE else {"profile": profile, "data": data}
     unfinished = root() / BUILD / "papermill" / (folder or profile)
     unfinished.mkdir(parents=True, exist_ok=True)
     destination.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
                     f"{error.ename}: {error.evalue}. See {raw.relative_to(root())}, which holds the traceback."
                 ) from error
         page = normalise(nbformat.read(raw, as_version=4), parameters)
-        if not folder:
+        if parameters:
             page.cells.insert(1, nbformat.v4.new_markdown_cell(banner(profile, data), id="part"))
         part = destination / f"{source.name}.part"
         nbformat.write(page, part)
@@ -102,7 +102,7 @@ def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNod
         parameters: Their values replace ``@@name@@`` in Markdown, which keeps the labels of two profiles apart.
 
     Returns:
-        The notebook; the cell of the defaults is hidden from the page, the injected one shows the page's own.
+        The notebook; the cells of the parameters are hidden from the page, whose banner says which part it is.
     """
     notebook.metadata = nbformat.from_dict(
         {
@@ -112,10 +112,8 @@ def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNod
     )
     for number, cell in enumerate(notebook.cells):
         tags = cell.metadata.get("tags", [])
-        if "parameters" in tags:
+        if "parameters" in tags or "injected-parameters" in tags:
             tags = [*tags, "remove-cell"]
-        if "injected-parameters" in tags:
-            tags = [*tags, "hide-input"]
         kept = {"tags": tags, "mystnb": cell.metadata.get("mystnb")}  # the second has the pictures' alternative texts
         cell.metadata = nbformat.from_dict({key: value for key, value in kept.items() if value})
         cell["id"] = f"c{number:03d}"

@@ -111,7 +111,7 @@ def test_a_profile_without_an_archive_is_not_published(checkout):
     assert str(caught.value) == "profile demo is run live and has no archive to publish: use `arlrepro book` alone"
 
 
-def test_a_normalised_page_shows_its_own_parameters_and_keeps_no_trace_of_the_run():
+def test_a_normalised_page_hides_its_parameters_and_keeps_no_trace_of_the_run():
     cells = [
         nbformat.v4.new_markdown_cell("(eq-@@profile@@)=", metadata={"papermill": {"start_time": "now"}}),
         nbformat.v4.new_code_cell(
@@ -125,7 +125,7 @@ def test_a_normalised_page_shows_its_own_parameters_and_keeps_no_trace_of_the_ru
     assert [cell.metadata for cell in page.cells] == [
         {},
         {"tags": ["parameters", "remove-cell"]},
-        {"tags": ["injected-parameters", "hide-input"]},
+        {"tags": ["injected-parameters", "remove-cell"]},
     ]
     assert [cell.id for cell in page.cells] == ["c000", "c001", "c002"]
     assert set(page.metadata) == {"kernelspec", "language_info"}
