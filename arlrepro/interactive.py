@@ -146,7 +146,7 @@ def patch_scale(image: UInt8[np.ndarray, "side side 3"], side: int, start: float
         f'<image href="{_data_uri(picture)}" width="{SIDE}" height="{SIDE}"/>'
         f'<rect id="scale-box" x="{edge:g}" y="{edge:g}" width="{width:g}" height="{width:g}" fill="none" '
         'stroke="white" stroke-width="3"/></svg></figure>'
-        f"<figure><figcaption>what a network sees, {side} x {side} px</figcaption>"
+        f"<figure><figcaption>the patch, {side} x {side} px</figcaption>"
         f'<img id="scale-seen" src="{seen[at]}" alt="The patch, resized to the side that the network sees"/>'
         f"</figure></div></div>{script.replace('SIDE', str(SIDE))}"
     )

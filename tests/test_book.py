@@ -172,6 +172,32 @@ def test_a_book_that_does_not_build_is_said(checkout):
     assert str(caught.value) == "book: jupyter-book could not build the site, see its message above."
 
 
+def test_a_page_says_which_part_it_is_and_whether_its_lesions_are_drawn(checkout):
+    (page,) = book.publish("isic2017-256")
+    said = nbformat.read(page, 4).cells[1].source
+    assert "**Part isic2017-256**" in said and "Every lesion pictured is drawn, none is a photograph" in said
+    assert "They say nothing about patients" in book.banner("demo", "")
+    assert "Pictures of lesions are real" in book.banner("isic2017-256", "/images")
+
+
+def test_pages_for_reuse_take_no_profile_and_are_published_with_the_others(checkout):
+    cells = [nbformat.v4.new_markdown_cell("# A piece?"), nbformat.v4.new_code_cell("print(2 + 2)")]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    piece = checkout / "notebooks" / book.REUSE / "01_piece.ipynb"
+    piece.parent.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), piece)
+    *_, page = book.publish("isic2017-256")
+    assert page == checkout / "book" / book.REUSE / "01_piece.ipynb"
+    assert printed(page) == "4\n"
+    assert "**Part" not in page.read_text()
+
+
+def test_every_piece_for_reuse_runs_without_a_warning(tmp_path):
+    pages = book.execute("smoke", "", tmp_path, book.REUSE)
+    assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks" / "reuse").iterdir())]
+    assert [fault for page in pages for fault in book.faults(page)] == []
+
+
 def test_every_notebook_runs_on_the_smoke_profile_without_a_warning(tmp_path):
     pages = book.execute("smoke", "", tmp_path)
     assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks").glob("*.ipynb"))]
