@@ -1,6 +1,7 @@
 """Pages come out the same each time, whole or not at all; a site built here changes no tracked file."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -99,8 +100,8 @@ def test_stderr_and_folders_of_this_machine_are_not_published(checkout):
     with pytest.raises(RunError) as caught:
         book.publish("isic2017-256")
     assert str(caught.value) == (
-        "book/isic2017-256 stays as it was: 2 faults: cell 3 of 01_page.ipynb wrote to stderr: 'late\\n', "
-        "cell 4 of 01_page.ipynb names a folder of this machine: '/home/s'...."
+        "book/isic2017-256 stays as it was: 2 faults: cell 4 of 01_page.ipynb wrote to stderr: 'late\\n', "
+        "cell 5 of 01_page.ipynb names a folder of this machine: '/home/s'...."
     )
     assert contents(checkout) == before
 
@@ -163,6 +164,27 @@ def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(che
     assert "demo ''" in (checkout / "_build" / "html" / "demo" / "01_page.html").read_text().replace("&#39;", "'")
     assert list(seconds) == ["data and training", "notebooks", "site"]
     assert contents(checkout) == before
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/OWNER/NAME"])
+def test_buttons_to_binder_and_colab_appear_where_the_repository_has_an_address(checkout, monkeypatch, address):
+    monkeypatch.setenv("ARLREPRO_REPOSITORY", address)
+    page = book.build(checkout / "book").parent / "isic2017-256" / "01_page.html"
+    links = re.findall(r'href="(https://[^"]+)"', page.read_text())
+    notebook = "/book/isic2017-256/01_page.ipynb"
+    assert [link for link in links if "mybinder" in link] == (
+        [f"https://mybinder.org/v2/gh/OWNER/NAME/main?urlpath=lab/tree{notebook}"] if address else []
+    )
+    assert [link for link in links if "colab" in link] == (
+        [f"https://colab.research.google.com/github/OWNER/NAME/blob/main{notebook}"] if address else []
+    )
+
+
+def test_the_files_of_a_run_lie_beside_the_pages(checkout):
+    (checkout / "results" / "isic2017-256" / "RUN").mkdir(parents=True)
+    (checkout / "results" / "isic2017-256" / "RUN" / "config.yaml").write_text("format: 1\n")
+    site = book.build(checkout / "book").parent
+    assert (site / "results" / "isic2017-256" / "RUN" / "config.yaml").read_text() == "format: 1\n"
 
 
 def test_a_book_that_does_not_build_is_said(checkout):
