@@ -207,7 +207,17 @@ def stage(profile: str, pages: list[Path]) -> Path:
         chapters = [{"file": f"{profile}/{page.stem}"} for page in pages]
         toc.setdefault("parts", []).append({"caption": f"Run here: {profile}", "chapters": chapters})
         contents.write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
+        _announce(book / f"{toc['root']}.ipynb", profile, pages[0].stem)
     return book
+
+
+def _announce(front: Path, profile: str, first: str) -> None:
+    """Say on the copy's front page, if it is a notebook, that there is a part that was made here."""
+    if front.is_file():
+        notebook = nbformat.read(front, as_version=4)
+        said = f"**Made here**: [part {profile}](../{profile}/{first}.ipynb), trained on this machine."
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(said, id="here"))
+        nbformat.write(notebook, front)
 
 
 def build(book: Path) -> Path:

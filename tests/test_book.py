@@ -153,6 +153,16 @@ def test_pages_of_a_profile_that_is_not_published_become_a_part_of_their_own(che
     ]
 
 
+def test_the_front_page_leads_to_the_part_that_was_made_here(checkout):
+    (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: isic2017-256/01_page\n")
+    fresh = checkout / "_build" / "pages" / "01_page.ipynb"
+    write_notebook(fresh, "'fresh'")
+    front = book.stage("demo", [fresh]) / "isic2017-256" / "01_page.ipynb"
+    assert nbformat.read(front, 4).cells[1].source == (
+        "**Made here**: [part demo](../demo/01_page.ipynb), trained on this machine."
+    )
+
+
 def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(checkout, monkeypatch):
     opened = []
     monkeypatch.setattr(runs, "open_study", lambda *arguments: opened.append(arguments))
