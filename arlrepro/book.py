@@ -83,7 +83,10 @@ def banner(profile: str, data: str) -> str:
     """Which part of the book a page is in, what its numbers come from, and whether its lesions are drawn: Markdown."""
     synthetic = config.profile(profile).experiment.data.source == "synthetic"
     if synthetic:
-        kind, said = "drawn", "networks trained on this machine on drawn lesions. They say nothing about patients"
+        kind, said = (
+            "drawn",
+            "networks trained on this machine, on drawn lesions: no number says a thing about patients",
+        )
     elif data:
         kind, said = "real", "networks trained on real images. Pictures of lesions are real where the page says so"
     else:
@@ -204,7 +207,9 @@ def stage(profile: str, pages: list[Path]) -> Path:
     text = contents.read_text(encoding="utf8")
     if f"{profile}/" not in text:
         toc = yaml.safe_load(text)
-        chapters = [{"file": f"{profile}/{page.stem}"} for page in pages]
+        order = {name: place for place, name in enumerate(re.findall(r"/(\w+)", text))}  # the argument's
+        ordered = sorted((page.stem for page in pages), key=lambda name: (order.get(name, len(order)), name))
+        chapters = [{"file": f"{profile}/{name}"} for name in ordered]
         toc.setdefault("parts", []).append({"caption": f"Run here: {profile}", "chapters": chapters})
         contents.write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
         _announce(book / f"{toc['root']}.ipynb", profile, pages[0].stem)

@@ -153,6 +153,20 @@ def test_pages_of_a_profile_that_is_not_published_become_a_part_of_their_own(che
     ]
 
 
+def test_pages_made_here_stand_in_the_order_of_the_published_ones(checkout):
+    names = ["00_answer", "01_data", "12_runs", "13_new"]
+    fresh = [checkout / "_build" / "pages" / f"{name}.ipynb" for name in names]
+    for page in fresh:
+        write_notebook(page, "1")
+    chapters = [{"file": f"isic2017-256/{name}"} for name in ("12_runs", "01_data")]
+    toc = {"format": "jb-book", "root": "isic2017-256/00_answer", "parts": [{"caption": "It", "chapters": chapters}]}
+    (checkout / "book" / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+    *_, made = yaml.safe_load((book.stage("demo", fresh) / "_toc.yml").read_text())["parts"]
+    assert [one["file"] for one in made["chapters"]] == [
+        *("demo/00_answer", "demo/12_runs", "demo/01_data", "demo/13_new"),
+    ]
+
+
 def test_the_front_page_leads_to_the_part_that_was_made_here(checkout):
     (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: isic2017-256/01_page\n")
     fresh = checkout / "_build" / "pages" / "01_page.ipynb"
@@ -208,7 +222,7 @@ def test_a_page_says_which_part_it_is_and_whether_its_lesions_are_drawn(checkout
     (page,) = book.publish("isic2017-256")
     said = nbformat.read(page, 4).cells[1].source
     assert "**Part isic2017-256**" in said and "Every lesion pictured is drawn, none is a photograph" in said
-    assert "They say nothing about patients" in book.banner("demo", "")
+    assert "no number says a thing about patients" in book.banner("demo", "")
     assert "Pictures of lesions are real" in book.banner("isic2017-256", "/images")
 
 

@@ -190,6 +190,54 @@ def test_set_up_says_that_no_index_answers(monkeypatch, capsys):
     )
 
 
+# Around the book
+
+
+def documents() -> list[Path]:
+    return sorted(ROOT.glob("*.md"))
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_a_document_links_to_files_that_are_there(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_a_document_names_commands_that_there_are(path):
+    import typer
+
+    from arlrepro.cli import app
+
+    known = set(typer.main.get_command(app).commands)
+    assert set(re.findall(r"^(?:\.venv/bin/)?arlrepro (\w+)", path.read_text(encoding="utf8"), re.M)) <= known
+
+
+def test_the_readme_has_a_picture_of_the_site_and_the_two_commands():
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme)
+    assert (ROOT / picture).stat().st_size < 200_000
+    assert re.findall(r"^make (\w+)", readme, re.M)[:2] == ["book", "test"]
+
+
+def test_the_citation_names_the_paper_and_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf8"))
+    (paper,) = citation["references"]
+    assert f"https://doi.org/{paper['doi']}" in (ROOT / "README.md").read_text(encoding="utf8")
+    assert citation["version"] == project()["version"]
+    assert citation["license"] == project()["license"]
+
+
+def test_the_workflow_builds_the_site_strictly_and_publishes_what_it_built():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())["jobs"]
+    steps = jobs["build"]["steps"]
+    (build,) = [step for step in steps if step.get("run", "").startswith("jupyter-book")]
+    assert build["run"] == "jupyter-book build book/ -W -n --keep-going --all"
+    assert list(build["env"]) == ["ARLREPRO_REPOSITORY"]
+    assert [step["with"]["path"] for step in steps if "upload-pages" in step.get("uses", "")] == ["_build/html"]
+    assert set(jobs["publish"]["needs"]) == {"build", "test"}
+
+
 # The book
 
 
