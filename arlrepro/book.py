@@ -15,8 +15,8 @@ import papermill
 import yaml
 from nbformat import NotebookNode
 
-from arlrepro import config, runs
-from arlrepro.archive import root
+from arlrepro import catalogue, config, runs
+from arlrepro.archive import RESULTS, root
 from arlrepro.errors import ConfigError, RunError, some
 from arlrepro.progress import bar
 
@@ -33,16 +33,19 @@ KERNEL = {
         "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Software': None}}",
     ],
 }
+#: Notebooks for those who take a piece: run on drawn lesions, the same in every part of the book.
+REUSE = "reuse"
 FOLDER_OF_A_MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|tmp|work|mnt|opt|usr|var|content)/[\w.]")
 
 
-def execute(profile: str, data: str, destination: Path) -> list[Path]:
+def execute(profile: str, data: str, destination: Path, folder: str = "") -> list[Path]:
     """Run every notebook for a profile and write the pages.
 
     Args:
         profile: Name of the profile; the notebooks' parameter of that name.
         data: Folder of the real images in the official layout, or "" for none; the notebooks' other parameter.
         destination: Folder for the pages; made if it is not there. A page appears in it when it is whole.
+        folder: Of the notebooks, under ``notebooks``; those in ``reuse`` take no parameters.
 
     Returns:
         The pages, in the notebooks' order.
@@ -50,12 +53,13 @@ def execute(profile: str, data: str, destination: Path) -> list[Path]:
     Raises:
         RunError: A cell failed. The notebook as far as it got stays under ``_build/papermill``.
     """
-    parameters = {"profile": profile, "data": data}
-    unfinished = root() / BUILD / "papermill" / profile
+    parameters = {} if folder == REUSE else {"profile": profile, "data": data}
+    unfinished = root() / BUILD / "papermill" / (folder or profile)
     unfinished.mkdir(parents=True, exist_ok=True)
     destination.mkdir(parents=True, exist_ok=True)
     pages = []
-    for source in bar(sorted((root() / "notebooks").glob("[0-9][0-9]_*.ipynb")), desc="notebooks", unit="notebook"):
+    sources = sorted((root() / "notebooks" / folder).glob("[0-9][0-9]_*.ipynb"))
+    for source in bar(sources, desc="notebooks", unit="notebook"):
         raw = unfinished / source.name
         with mock.patch.dict(os.environ, PYTHONHASHSEED="0"):
             os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
@@ -67,10 +71,30 @@ def execute(profile: str, data: str, destination: Path) -> list[Path]:
                     f"{error.ename}: {error.evalue}. See {raw.relative_to(root())}, which holds the traceback."
                 ) from error
         page = normalise(nbformat.read(raw, as_version=4), parameters)
+        if parameters:
+            page.cells.insert(1, nbformat.v4.new_markdown_cell(banner(profile, data), id="part"))
         part = destination / f"{source.name}.part"
         nbformat.write(page, part)
         pages.append(part.replace(destination / source.name))
     return pages
+
+
+def banner(profile: str, data: str) -> str:
+    """Which part of the book a page is in, what its numbers come from, and whether its lesions are drawn: Markdown."""
+    synthetic = config.profile(profile).experiment.data.source == "synthetic"
+    if synthetic:
+        kind, said = (
+            "drawn",
+            "networks trained on this machine, on drawn lesions: no number says a thing about patients",
+        )
+    elif data:
+        kind, said = "real", "networks trained on real images. Pictures of lesions are real where the page says so"
+    else:
+        kind, said = "real", "networks trained on real images. Every lesion pictured is drawn, none is a photograph"
+    return (
+        f'<div class="part {kind}">\n\n**Part {profile}**: {said}. '
+        "[The runs behind the numbers](12_runs.ipynb).\n\n</div>"
+    )
 
 
 def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNode:
@@ -81,7 +105,7 @@ def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNod
         parameters: Their values replace ``@@name@@`` in Markdown, which keeps the labels of two profiles apart.
 
     Returns:
-        The notebook; the cell of the defaults is hidden from the page, the injected one shows the page's own.
+        The notebook; the cells of the parameters are hidden from the page, whose banner says which part it is.
     """
     notebook.metadata = nbformat.from_dict(
         {
@@ -91,10 +115,8 @@ def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNod
     )
     for number, cell in enumerate(notebook.cells):
         tags = cell.metadata.get("tags", [])
-        if "parameters" in tags:
+        if "parameters" in tags or "injected-parameters" in tags:
             tags = [*tags, "remove-cell"]
-        if "injected-parameters" in tags:
-            tags = [*tags, "hide-input"]
         kept = {"tags": tags, "mystnb": cell.metadata.get("mystnb")}  # the second has the pictures' alternative texts
         cell.metadata = nbformat.from_dict({key: value for key, value in kept.items() if value})
         cell["id"] = f"c{number:03d}"
@@ -136,13 +158,20 @@ def publish(profile: str) -> list[Path]:
     if config.profile(profile).experiment.data.source == "synthetic":
         raise ConfigError(f"profile {profile} is run live and has no archive to publish: use `arlrepro book` alone")
     (root() / BUILD).mkdir(exist_ok=True)
-    committed = root() / "book" / profile
+    return [
+        *_replace_pages(root() / "book" / profile, profile),
+        *_replace_pages(root() / "book" / REUSE, "smoke", REUSE),
+    ]
+
+
+def _replace_pages(committed: Path, profile: str, folder: str = "") -> list[Path]:
     with tempfile.TemporaryDirectory(dir=root() / BUILD) as place, mock.patch.dict(os.environ):
         os.environ.pop("ARLREPRO_DATA", None)
-        pages = execute(profile, "", Path(place))
+        pages = execute(profile, "", Path(place), folder)
         if found := [fault for page in pages for fault in faults(page)]:
             raise RunError(f"{committed.relative_to(root())} stays as it was: {len(found)} faults: {some(found)}.")
-        committed.mkdir(exist_ok=True)
+        if pages:
+            committed.mkdir(exist_ok=True)
         for stale in set(committed.glob("*.ipynb")) - {committed / page.name for page in pages}:
             stale.unlink()
         return [page.replace(committed / page.name) for page in pages]
@@ -163,6 +192,12 @@ def stage(profile: str, pages: list[Path]) -> Path:
     for file in root().iterdir():
         if file.is_file():
             shutil.copy2(file, copy)
+    archived = copy / RESULTS / profile
+    live = runs.live_folder(profile)
+    for file in catalogue.text_files(live):
+        if not (archived / file).exists():
+            (archived / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(live / file, archived / file)
     book = copy / "book"
     shutil.rmtree(book / profile, ignore_errors=True)
     (book / profile).mkdir()
@@ -172,10 +207,22 @@ def stage(profile: str, pages: list[Path]) -> Path:
     text = contents.read_text(encoding="utf8")
     if f"{profile}/" not in text:
         toc = yaml.safe_load(text)
-        chapters = [{"file": f"{profile}/{page.stem}"} for page in pages]
+        order = {name: place for place, name in enumerate(re.findall(r"/(\w+)", text))}  # the argument's
+        ordered = sorted((page.stem for page in pages), key=lambda name: (order.get(name, len(order)), name))
+        chapters = [{"file": f"{profile}/{name}"} for name in ordered]
         toc.setdefault("parts", []).append({"caption": f"Run here: {profile}", "chapters": chapters})
         contents.write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
+        _announce(book / f"{toc['root']}.ipynb", profile, pages[0].stem)
     return book
+
+
+def _announce(front: Path, profile: str, first: str) -> None:
+    """Say on the copy's front page, if it is a notebook, that there is a part that was made here."""
+    if front.is_file():
+        notebook = nbformat.read(front, as_version=4)
+        said = f"**Made here**: [part {profile}](../{profile}/{first}.ipynb), trained on this machine."
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(said, id="here"))
+        nbformat.write(notebook, front)
 
 
 def build(book: Path) -> Path:

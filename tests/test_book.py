@@ -1,6 +1,7 @@
 """Pages come out the same each time, whole or not at all; a site built here changes no tracked file."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -99,8 +100,8 @@ def test_stderr_and_folders_of_this_machine_are_not_published(checkout):
     with pytest.raises(RunError) as caught:
         book.publish("isic2017-256")
     assert str(caught.value) == (
-        "book/isic2017-256 stays as it was: 2 faults: cell 3 of 01_page.ipynb wrote to stderr: 'late\\n', "
-        "cell 4 of 01_page.ipynb names a folder of this machine: '/home/s'...."
+        "book/isic2017-256 stays as it was: 2 faults: cell 4 of 01_page.ipynb wrote to stderr: 'late\\n', "
+        "cell 5 of 01_page.ipynb names a folder of this machine: '/home/s'...."
     )
     assert contents(checkout) == before
 
@@ -111,7 +112,7 @@ def test_a_profile_without_an_archive_is_not_published(checkout):
     assert str(caught.value) == "profile demo is run live and has no archive to publish: use `arlrepro book` alone"
 
 
-def test_a_normalised_page_shows_its_own_parameters_and_keeps_no_trace_of_the_run():
+def test_a_normalised_page_hides_its_parameters_and_keeps_no_trace_of_the_run():
     cells = [
         nbformat.v4.new_markdown_cell("(eq-@@profile@@)=", metadata={"papermill": {"start_time": "now"}}),
         nbformat.v4.new_code_cell(
@@ -125,7 +126,7 @@ def test_a_normalised_page_shows_its_own_parameters_and_keeps_no_trace_of_the_ru
     assert [cell.metadata for cell in page.cells] == [
         {},
         {"tags": ["parameters", "remove-cell"]},
-        {"tags": ["injected-parameters", "hide-input"]},
+        {"tags": ["injected-parameters", "remove-cell"]},
     ]
     assert [cell.id for cell in page.cells] == ["c000", "c001", "c002"]
     assert set(page.metadata) == {"kernelspec", "language_info"}
@@ -152,6 +153,30 @@ def test_pages_of_a_profile_that_is_not_published_become_a_part_of_their_own(che
     ]
 
 
+def test_pages_made_here_stand_in_the_order_of_the_published_ones(checkout):
+    names = ["00_answer", "01_data", "12_runs", "13_new"]
+    fresh = [checkout / "_build" / "pages" / f"{name}.ipynb" for name in names]
+    for page in fresh:
+        write_notebook(page, "1")
+    chapters = [{"file": f"isic2017-256/{name}"} for name in ("12_runs", "01_data")]
+    toc = {"format": "jb-book", "root": "isic2017-256/00_answer", "parts": [{"caption": "It", "chapters": chapters}]}
+    (checkout / "book" / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+    *_, made = yaml.safe_load((book.stage("demo", fresh) / "_toc.yml").read_text())["parts"]
+    assert [one["file"] for one in made["chapters"]] == [
+        *("demo/00_answer", "demo/12_runs", "demo/01_data", "demo/13_new"),
+    ]
+
+
+def test_the_front_page_leads_to_the_part_that_was_made_here(checkout):
+    (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: isic2017-256/01_page\n")
+    fresh = checkout / "_build" / "pages" / "01_page.ipynb"
+    write_notebook(fresh, "'fresh'")
+    front = book.stage("demo", [fresh]) / "isic2017-256" / "01_page.ipynb"
+    assert nbformat.read(front, 4).cells[1].source == (
+        "**Made here**: [part demo](../demo/01_page.ipynb), trained on this machine."
+    )
+
+
 def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(checkout, monkeypatch):
     opened = []
     monkeypatch.setattr(runs, "open_study", lambda *arguments: opened.append(arguments))
@@ -165,11 +190,58 @@ def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(che
     assert contents(checkout) == before
 
 
+@pytest.mark.parametrize("address", ["", "https://github.com/OWNER/NAME"])
+def test_buttons_to_binder_and_colab_appear_where_the_repository_has_an_address(checkout, monkeypatch, address):
+    monkeypatch.setenv("ARLREPRO_REPOSITORY", address)
+    page = book.build(checkout / "book").parent / "isic2017-256" / "01_page.html"
+    links = re.findall(r'href="(https://[^"]+)"', page.read_text())
+    notebook = "/book/isic2017-256/01_page.ipynb"
+    assert [link for link in links if "mybinder" in link] == (
+        [f"https://mybinder.org/v2/gh/OWNER/NAME/main?urlpath=lab/tree{notebook}"] if address else []
+    )
+    assert [link for link in links if "colab" in link] == (
+        [f"https://colab.research.google.com/github/OWNER/NAME/blob/main{notebook}"] if address else []
+    )
+
+
+def test_the_files_of_a_run_lie_beside_the_pages(checkout):
+    (checkout / "results" / "isic2017-256" / "RUN").mkdir(parents=True)
+    (checkout / "results" / "isic2017-256" / "RUN" / "config.yaml").write_text("format: 1\n")
+    site = book.build(checkout / "book").parent
+    assert (site / "results" / "isic2017-256" / "RUN" / "config.yaml").read_text() == "format: 1\n"
+
+
 def test_a_book_that_does_not_build_is_said(checkout):
     (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: nowhere\n")
     with pytest.raises(RunError) as caught:
         book.build(checkout / "book")
     assert str(caught.value) == "book: jupyter-book could not build the site, see its message above."
+
+
+def test_a_page_says_which_part_it_is_and_whether_its_lesions_are_drawn(checkout):
+    (page,) = book.publish("isic2017-256")
+    said = nbformat.read(page, 4).cells[1].source
+    assert "**Part isic2017-256**" in said and "Every lesion pictured is drawn, none is a photograph" in said
+    assert "no number says a thing about patients" in book.banner("demo", "")
+    assert "Pictures of lesions are real" in book.banner("isic2017-256", "/images")
+
+
+def test_pages_for_reuse_take_no_profile_and_are_published_with_the_others(checkout):
+    cells = [nbformat.v4.new_markdown_cell("# A piece?"), nbformat.v4.new_code_cell("print(2 + 2)")]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    piece = checkout / "notebooks" / book.REUSE / "01_piece.ipynb"
+    piece.parent.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), piece)
+    *_, page = book.publish("isic2017-256")
+    assert page == checkout / "book" / book.REUSE / "01_piece.ipynb"
+    assert printed(page) == "4\n"
+    assert "**Part" not in page.read_text()
+
+
+def test_every_piece_for_reuse_runs_without_a_warning(tmp_path):
+    pages = book.execute("smoke", "", tmp_path, book.REUSE)
+    assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks" / "reuse").iterdir())]
+    assert [fault for page in pages for fault in book.faults(page)] == []
 
 
 def test_every_notebook_runs_on_the_smoke_profile_without_a_warning(tmp_path):

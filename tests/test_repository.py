@@ -1,6 +1,7 @@
 """What holds for the repository as a whole: imports point one way, versions agree, notebooks and pages are in order."""
 
 import ast
+import doctest
 import json
 import re
 import subprocess
@@ -18,15 +19,17 @@ from arlrepro import book
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REUSE = sorted((ROOT / "notebooks" / book.REUSE).glob("*.ipynb"))
 PAGES = sorted((ROOT / "book").glob("*/*.ipynb"))
-PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS]
+PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS, *REUSE]
 
 #: The direction: every module, each importing only from those before it.
 # fmt: off
 ORDER = [
     "errors", "progress", "plain", "config", "sources", "paper", "metrics", "intervals", "comparisons", "resampling",
     "power", "consistency", "score", "archive", "words", "decisions", "outcomes", "claims", "protocol", "downloads",
-    "tables", "ablation", "crossvalidated", "standing", "figures", "looking", "heat", "pictures", "explorer", "beyond",
+    "answer", "tables", "ablation", "crossvalidated", "standing", "figures", "looking", "heat", "pictures", "explorer",
+    "interactive", "beyond", "catalogue",
     "isic", "duplicates", "folds", "check", "download", "extra", "scene", "signs", "synthetic", "cache", "baselines",
     "patches", "fused", "residual_attention", "weights", "models", "precision", "predict", "attention", "maps", "focus",
     "deletion", "measures", "checkpoints", "machine", "train", "runs", "rounded", "external", "shown", "photographs",
@@ -189,6 +192,54 @@ def test_set_up_says_that_no_index_answers(monkeypatch, capsys):
     )
 
 
+# Around the book
+
+
+def documents() -> list[Path]:
+    return sorted(ROOT.glob("*.md"))
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_a_document_links_to_files_that_are_there(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_a_document_names_commands_that_there_are(path):
+    import typer
+
+    from arlrepro.cli import app
+
+    known = set(typer.main.get_command(app).commands)
+    assert set(re.findall(r"^(?:\.venv/bin/)?arlrepro (\w+)", path.read_text(encoding="utf8"), re.M)) <= known
+
+
+def test_the_readme_has_a_picture_of_the_site_and_the_two_commands():
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme)
+    assert (ROOT / picture).stat().st_size < 200_000
+    assert re.findall(r"^make (\w+)", readme, re.M)[:2] == ["book", "test"]
+
+
+def test_the_citation_names_the_paper_and_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf8"))
+    (paper,) = citation["references"]
+    assert f"https://doi.org/{paper['doi']}" in (ROOT / "README.md").read_text(encoding="utf8")
+    assert citation["version"] == project()["version"]
+    assert citation["license"] == project()["license"]
+
+
+def test_the_workflow_builds_the_site_strictly_and_publishes_what_it_built():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())["jobs"]
+    steps = jobs["build"]["steps"]
+    (build,) = [step for step in steps if step.get("run", "").startswith("jupyter-book")]
+    assert build["run"] == "jupyter-book build book/ -W -n --keep-going --all"
+    assert list(build["env"]) == ["ARLREPRO_REPOSITORY"]
+    assert [step["with"]["path"] for step in steps if "upload-pages" in step.get("uses", "")] == ["_build/html"]
+    assert set(jobs["publish"]["needs"]) == {"build", "test"}
+
+
 # The book
 
 
@@ -210,11 +261,16 @@ def test_numbers_in_prose_are_quoted_from_results_not_typed(path):
     assert re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\w)", prose(path)) == []
 
 
+def test_the_worked_example_of_the_method_page_comes_out_as_it_is_written():
+    failed, tried = doctest.testfile(str(ROOT / "book" / "method.md"), module_relative=False)
+    assert failed == 0 and tried > 5
+
+
 # Notebooks and their pages
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_is_source_only_and_takes_a_profile_and_data(path):
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *REUSE], ids=lambda path: path.name)
+def test_a_notebook_is_source_only_and_defines_nothing(path):
     notebook = nbformat.read(path, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert re.fullmatch(r"\d\d_\w+\.ipynb", path.name)
@@ -223,20 +279,38 @@ def test_a_notebook_is_source_only_and_takes_a_profile_and_data(path):
     assert notebook.metadata.kernelspec.name == "python3"
     assert notebook.cells[0].source.startswith("# ")
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    defined = [node for cell in code for node in ast.walk(ast.parse(cell.source)) if hasattr(node, "decorator_list")]
+    assert not defined, "a notebook defines no function and no class: it calls arlrepro's"
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *REUSE], ids=lambda path: path.name)
+def test_a_notebook_opens_with_its_question_and_ends_with_its_answer(path):
+    cells = nbformat.read(path, 4).cells
+    assert cells[0].source.splitlines()[0].endswith("?")
+    assert "**So:**" in cells[-1].source
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "book").glob("*.md")), ids=lambda path: path.name)
+def test_a_page_of_prose_opens_with_its_question(path):
+    assert path.read_text(encoding="utf8").splitlines()[0].endswith("?")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_takes_a_profile_and_data(path):
+    code = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
     parameters = [cell.source for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert [ast.unparse(line) for source in parameters for line in ast.parse(source).body] == [
         "profile = 'smoke'",
         "data = ''",
     ]
-    defined = [node for cell in code for node in ast.walk(ast.parse(cell.source)) if hasattr(node, "decorator_list")]
-    assert not defined, "a notebook defines no function and no class: it calls arlrepro's"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_a_committed_page_is_clean_and_runs_the_code_of_its_notebook(path):
     assert book.faults(path) == []
     assert b"papermill" not in path.read_bytes()
-    source = nbformat.read(ROOT / "notebooks" / path.name, 4)
+    folder = book.REUSE if path.parent.name == book.REUSE else ""
+    source = nbformat.read(ROOT / "notebooks" / folder / path.name, 4)
     page = [cell for cell in nbformat.read(path, 4).cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     assert [cell.source for cell in page if cell.cell_type == "code"] == [
         cell.source for cell in source.cells if cell.cell_type == "code"
@@ -244,10 +318,26 @@ def test_a_committed_page_is_clean_and_runs_the_code_of_its_notebook(path):
 
 
 def test_a_published_profile_has_a_page_for_every_notebook():
-    published = {path.parent for path in PAGES}
-    assert {folder: sorted(page.name for page in folder.glob("*.ipynb")) for folder in published} == {
-        folder: [path.name for path in NOTEBOOKS] for folder in published
-    }
+    pages: dict[str, list[str]] = {}
+    for path in PAGES:
+        pages.setdefault(path.parent.name, []).append(path.name)
+    assert pages.pop(book.REUSE) == [path.name for path in REUSE]
+    assert pages == {folder: [path.name for path in NOTEBOOKS] for folder in pages}
+
+
+def test_the_page_of_the_library_names_every_module():
+    named = re.findall(r"^```\{library\} (\w+)$", (ROOT / "book" / "api.md").read_text(), re.M)
+    assert named == ORDER
+
+
+def test_the_page_of_the_runs_lists_the_whole_archive_with_all_its_files():
+    page = (ROOT / "book" / "isic2017-256" / "12_runs.ipynb").read_text(encoding="utf8")
+    runs = [path.parent for path in (ROOT / "results").glob("*/*/config.yaml")]
+    assert runs
+    for folder in runs:
+        assert f'data-name=\\"{folder.name}\\"' in page, folder.name
+        for file in folder.iterdir():
+            assert f"../results/{folder.parent.name}/{folder.name}/{file.name}" in page, file
 
 
 def test_archived_results_are_small_text():

@@ -97,6 +97,31 @@ def test_nothing_is_loaded_from_another_host(pages):
     assert sorted(url for url in loaded if url and urlsplit(url).netloc) == []
 
 
+def test_a_table_that_names_a_network_or_run_leads_to_its_files_and_command_in_two_clicks(site, pages):
+    clicks = [
+        (name, urlsplit(link["href"]))
+        for name, page in pages.items()
+        for link in page.select(
+            "table.dataframe th > a[href*='_runs.html#'], table.dataframe td > a[href*='_runs.html#']"
+        )
+    ]
+    assert {name for name, _ in clicks} >= {f"{Path(FRONT).parent}/02_resnet_against_arl.html"}
+    for name, target in clicks:
+        place = pages[str(Path(name).parent / target.path)].find(id=target.fragment)
+        run = place if place.find("pre") else place.find_parent("article")
+        files = {Path(link["href"]).name for link in run.find_all("a")}
+        assert {"config.yaml", "environment.json", "history.csv", "predictions.csv"} <= files, name
+        assert "arlrepro train --profile" in run.text, name
+
+
+def test_every_page_of_numbers_leads_to_the_runs_behind_them(articles):
+    parts = {name: article.select_one("div.part a") for name, article in articles.items() if "/" in name}
+    parts = {name: link for name, link in parts.items() if not name.startswith("reuse/")}
+    assert parts
+    assert {link and link["href"].partition("#")[0] for link in parts.values()} <= {"12_runs.html", ""}
+    assert all(parts.values())
+
+
 def test_headings_are_in_order(articles):
     for name, article in articles.items():
         levels = [int(heading.name[1]) for heading in article.find_all(re.compile(r"^h[1-6]$"))]
@@ -116,8 +141,8 @@ def test_every_picture_says_in_words_what_it_shows(articles):
 
 def test_no_page_is_heavy(site, articles):
     for name, article in articles.items():
-        sources = {tag["src"] for tag in article.find_all("img")} - {""}
-        pictures = {(site / name).parent / unquote(one) for one in sources if not one.startswith("data:")}
+        sources = {tag["src"] for tag in article.select("img[src]:not([src^='data:'])")} - {""}
+        pictures = {(site / name).parent / unquote(one) for one in sources}
         megabytes = sum(path.stat().st_size for path in [site / name, *pictures]) / 1e6
         assert megabytes < (1 if name == FRONT else 5), f"{name} weighs {megabytes:.1f} MB with its pictures"
 
@@ -136,6 +161,84 @@ def test_every_page_works_from_disk_without_network_on_desk_and_phone(site, arti
             assert faults == [], name
             assert beyond <= 0, f"{name} scrolls {beyond} px sideways at {viewport['width']} px"
         page.close()
+
+
+@pytest.mark.browser
+def test_the_front_page_answers_on_one_screen(site, browser):
+    page = browser.new_page(viewport=DESK)
+    page.goto((site / FRONT).as_uri())
+    answer = page.locator("article table").first.bounding_box()
+    assert answer["y"] + answer["height"] <= DESK["height"]
+    links = page.locator("article p strong a").all_inner_texts()
+    assert links == ["Read", "Run", "Reuse"]
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_threshold_is_turned_by_keyboard(site, browser):
+    page = browser.new_page(viewport=DESK)
+    page.goto((site / Path(FRONT).with_name("13_threshold.html")).as_uri())
+    dot, count = page.locator("#threshold circle").first, page.locator("#threshold td").first
+    before = dot.get_attribute("cx"), int(count.inner_text())
+    page.focus("#threshold-knob")
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+    assert page.locator("#threshold-shown").inner_text() == "0.30"
+    assert int(count.inner_text()) >= before[1]
+    page.keyboard.press("Home")
+    assert count.inner_text() == "117", "at threshold 0 all of the test set's melanomas are found"
+    assert float(dot.get_attribute("cx")) > float(before[0])
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_patch_shows_more_of_the_lesion_at_a_larger_scale(site, browser):
+    page = browser.new_page(viewport=DESK)
+    page.goto((site / Path(FRONT).with_name("01_data.html")).as_uri())
+    box, seen = page.locator("#scale-box"), page.locator("#scale-seen")
+    before = float(box.get_attribute("width")), seen.get_attribute("src")
+    page.focus("#scale-knob")
+    page.keyboard.press("End")
+    assert float(box.get_attribute("width")) > before[0]
+    assert seen.get_attribute("src") != before[1]
+    page.close()
+
+
+#: Contrast of each text with what lies behind it, where that has one colour; after WCAG, of the text's own size.
+FAINT = """() => {
+  const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = rgb => rgb.slice(0, 3).map(v => linear(v / 255))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const numbers = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
+  const ground = node => {
+    for (; node; node = node.parentElement) {
+      const colour = numbers(getComputedStyle(node).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  for (const node of document.querySelectorAll("article p, article th, article td, article li, article a, article h1, "
+      + "article h2, article h3, article h4, article figcaption, article label")) {
+    if (!node.innerText.trim()) continue;
+    const [a, b] = [light(numbers(getComputedStyle(node).color)), light(ground(node))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) faint.push(`${node.tagName} ${node.innerText.slice(0, 40)}: ${contrast.toFixed(1)}`);
+  }
+  return faint;
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(site, articles, browser, scheme):
+    page = browser.new_page(color_scheme=scheme)
+    faint = {}
+    for name in articles:
+        page.goto((site / name).as_uri())
+        faint[name] = page.evaluate(FAINT)
+    page.close()
+    assert {name: texts for name, texts in faint.items() if texts} == {}
 
 
 @pytest.mark.browser

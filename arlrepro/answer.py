@@ -1,0 +1,102 @@
+"""The front page's few sentences, made from the verdicts: what is claimed, done and found, and how sure that is."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pandas as pd
+
+from arlrepro import outcomes, words
+from arlrepro.archive import Study
+from arlrepro.claims import CANNOT_TELL, VERDICTS, Verdict
+from arlrepro.comparisons import Difference
+from arlrepro.errors import MetricError, RunError
+from arlrepro.intervals import Estimate
+from arlrepro.outcomes import Outcome
+from arlrepro.paper import published_value
+
+
+def in_short(verdicts: Sequence[Verdict], study: Study) -> pd.DataFrame:
+    """The answer in five lines; the difference is that of the claim which was named primary before the first run."""
+    primary = next(one for one in verdicts if one.claim.primary)
+    base, other = primary.claim.networks
+    return pd.DataFrame(
+        {
+            "What is claimed?": claimed(),
+            "What did we do?": done(study),
+            "What came out?": came_out(primary, study),
+            "How sure are we?": how_sure(primary, study),
+            "All the claims?": counted(verdicts),
+        }.items(),
+        columns=["", f"{words.network(other)} against {words.network(base)}"],
+    ).set_index("")
+
+
+def claimed() -> str:
+    """The published gain, from the published figures."""
+    low, high = (published_value(network, "mean_auc") for network in ("resnet50", "arl_cnn50"))
+    if low is None or high is None:
+        return "Better classification than a ResNet of the same depth; no figures are known to us."
+    return (
+        f"Better classification than a ResNet of the same depth: a mean AUC of {high:.3f} in place of {low:.3f} "
+        f"({high - low:+.3f}), at 50 layers."
+    )
+
+
+def done(study: Study) -> str:
+    """What was trained, and on what."""
+    drawn = study.profile.experiment.data.source == "synthetic"
+    images = "drawn lesions, no real ones" if drawn else "the challenge's real images"
+    networks = ", ".join(map(words.network, study.profile.networks))
+    planned = len(study.runs) + len(study.missing)
+    return (
+        f"Trained {networks} by one protocol on {images}: {study.profile.purpose}. "
+        f"{len(study.runs)} of {planned} planned runs are there."
+    )
+
+
+def came_out(primary: Verdict, study: Study) -> str:
+    """The difference with its interval, and its verdict where the study is the one that decides."""
+    if study.profile.name != primary.claim.profile:
+        ours = _difference(primary, study)
+        said = words.signed(ours.estimate) + " [95 % CI]" if ours else "not known, for want of runs"
+        return f"A difference of mean AUCs of {said}. The claims are decided by part {primary.claim.profile}, not here."
+    if not primary.runs:
+        return f"Nothing yet: {primary.reason}"
+    found = words.signed(Estimate(primary.estimate, *primary.interval))
+    return f"A difference of mean AUCs of {found} [95 % CI]. Verdict by the rule fixed beforehand: {primary.shown}."
+
+
+def how_sure(primary: Verdict, study: Study) -> str:
+    """What the interval covers, and what it does not."""
+    found = _difference(primary, study)
+    if not found:
+        return "Not at all, until there are runs."
+    if len(found.seeds) < 2:
+        return (
+            "Not very: one seed of each network. The interval is over lesions alone and says how two trained networks "
+            "differ, not how two kinds of network do."
+        )
+    lacking = f" {len(study.missing)} planned runs are still to come." if study.missing else ""
+    return f"As the interval says, over lesions and {words.seeds(found.seeds)}.{lacking}"
+
+
+def _difference(primary: Verdict, study: Study) -> Outcome[Difference] | None:
+    with suppress(RunError, MetricError):
+        return outcomes.difference(study, primary.claim.networks, primary.claim.quantity)
+    return None
+
+
+def counted(verdicts: Sequence[Verdict]) -> str:
+    """How many claims have which verdict.
+
+    Example:
+        >>> from arlrepro.claims import Verdict, read_claims
+        >>> counted([Verdict(claim, "cannot tell", "") for claim in read_claims()[:2]])
+        'Of 2 claims: 2 cannot be told from the runs that are there.'
+    """
+    number = Counter(one.verdict for one in verdicts)
+    parts = [f"{number[one]} {one}" for one in VERDICTS if number[one] and one != CANNOT_TELL]
+    if number[CANNOT_TELL]:
+        parts.append(f"{number[CANNOT_TELL]} cannot be told from the runs that are there")
+    return f"Of {len(verdicts)} claims: {', '.join(parts)}."

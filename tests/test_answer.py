@@ -1,0 +1,48 @@
+"""The front page's sentences say what the verdicts say, and no more than the runs allow."""
+
+from dataclasses import replace
+
+from made import made_study
+
+from arlrepro import answer, claims
+from arlrepro.archive import Study
+from arlrepro.config import DEMO
+
+CLAIMS = claims.read_claims()
+GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
+
+
+def lines(study: Study) -> dict[str, str]:
+    return answer.in_short(claims.decide(CLAIMS, {study.profile.name: study}), study).iloc[:, 0].to_dict()
+
+
+def test_a_gain_in_all_seeds_is_said_with_its_verdict():
+    said = lines(made_study(GAINS))
+    assert "Verdict by the rule fixed beforehand: replicated." in said["What came out?"]
+    assert said["How sure are we?"] == "As the interval says, over lesions and seeds 0 to 4."
+
+
+def test_one_seed_of_each_is_not_called_sure():
+    study = made_study(GAINS)
+    one = replace(study, runs=tuple(run for run in study.runs if run.seed == 0))
+    said = lines(one)
+    assert said["How sure are we?"].startswith("Not very: one seed of each network.")
+    assert "cannot tell (1 of 5 seeds)" in said["What came out?"]
+    assert said["What did we do?"].endswith("2 of 10 planned runs are there.")
+
+
+def test_without_runs_nothing_is_said_to_have_come_out():
+    said = lines(replace(made_study(GAINS), runs=()))
+    assert said["What came out?"].startswith("Nothing yet")
+    assert said["How sure are we?"] == "Not at all, until there are runs."
+
+
+def test_drawn_lesions_decide_no_claim():
+    runs = made_study(GAINS).runs[:2]
+    said = lines(Study(DEMO, runs))
+    assert said["What came out?"].endswith("The claims are decided by part isic2017-256, not here.")
+    assert "drawn lesions, no real ones" in said["What did we do?"]
+
+
+def test_the_published_gain_is_that_of_the_published_rows():
+    assert "0.917 in place of 0.903 (+0.014)" in answer.claimed()
