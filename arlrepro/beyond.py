@@ -25,7 +25,8 @@ CALIBRATION = [
     "calibration error, scaled",
 ]
 OPERATING_POINTS = ["network", "task", "threshold", "its value", "SEN [95 % CI]", "SPE [95 % CI]"]
-OF_GROUP = ("AUC [95 % CI]", "SEN [95 % CI]", "SPE [95 % CI]")
+#: Figures of a group, as the archive has them and as a page does.
+OF_GROUP = {"auc": "AUC [95 % CI]", "sensitivity": "SEN [95 % CI]", "specificity": "SPE [95 % CI]"}
 
 
 def _scored(study: Study) -> Iterator[tuple[str, str, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]]:
@@ -102,8 +103,9 @@ def subgroups(study: Study, people: pd.DataFrame, split: str = "validation") -> 
         split: whose lesions.
 
     Returns:
-        A row a network, task and group: its lesions and those diseased, AUC, sensitivity and specificity at 0.5, over
-        seeds and lesions with 95 % intervals. Empty where a group has too few lesions for a figure.
+        A row a network, task and group: its `lesions` and those `diseased`; `auc`, `sensitivity` and `specificity` at
+        0.5 over seeds and lesions, each with its 95 % interval as `_low` and `_high`, NaN where a group has too few
+        lesions for it; and the `seeds`.
     """
     place = np.digitize(people["age"], list(AGES.values())) - 1
     known = people.assign(age=np.array(list(AGES))[place]).set_index("image_id")
@@ -122,25 +124,47 @@ def subgroups(study: Study, people: pd.DataFrame, split: str = "validation") -> 
                 inside = members.to_numpy()
                 if inside.any():
                     figures = _of_group(truth[:, inside], scores[network][..., inside])
-                    rows.append((words.network(network), words.TASKS[task], group, *figures))
-    return pd.DataFrame(rows, columns=["network", "task", "group", "lesions", "diseased", *OF_GROUP])
+                    seeds = words.seeds(tuple(of_seed[0].seed for of_seed in chosen[network]))
+                    where = {"network": network, "task": task, "group": group, "seeds": seeds}
+                    rows.append(
+                        {**where, "lesions": int(inside.sum()), "diseased": int(truth[:, inside].sum()), **figures}
+                    )
+    return pd.DataFrame(rows)
 
 
-def _of_group(truth: np.ndarray, scores: np.ndarray) -> tuple[object, ...]:
-    """Lesions, those diseased, and the figures of `OF_GROUP`, empty where not defined."""
+def _of_group(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """The figures of `OF_GROUP` with their intervals, NaN where not defined."""
     called = scores[:, 0] > 0.5
-    figures: list[Callable[[], Estimate]] = [
-        lambda: outcomes.area(truth, scores),
-        lambda: outcomes.share("sensitivity", truth[0], called),
-        lambda: outcomes.share("specificity", truth[0], called),
-    ]
-    found = []
-    for figure in figures:
+    figures: dict[str, Callable[[], Estimate]] = {
+        "auc": lambda: outcomes.area(truth, scores),
+        "sensitivity": lambda: outcomes.share("sensitivity", truth[0], called),
+        "specificity": lambda: outcomes.share("specificity", truth[0], called),
+    }
+    found = {}
+    for name, figure in figures.items():
         try:
-            found.append(words.with_interval(figure()))
+            one = figure()
         except MetricError:
-            found.append("")
-    return truth.shape[1], int(truth.sum()), *found
+            one = Estimate(np.nan, np.nan, np.nan)
+        found |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+    return found
+
+
+def subgroups_table(figures: pd.DataFrame) -> pd.DataFrame:
+    """What `subgroups` found, to be read: an empty cell where a group has too few lesions."""
+    if figures.empty:
+        return figures
+    shown = pd.DataFrame(
+        {
+            "network": figures["network"].map(words.network),
+            "task": figures["task"].map(words.TASKS),
+            **{name: figures[name] for name in ("group", "lesions", "diseased")},
+        }
+    )
+    for name, title in OF_GROUP.items():
+        triples = figures[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
+        shown[title] = ["" if np.isnan(one[0]) else words.with_interval(Estimate(*one)) for one in triples]
+    return shown.assign(seeds=figures["seeds"]).set_index(["network", "task", "group"])
 
 
 def by_scale(study: Study) -> pd.DataFrame:

@@ -206,18 +206,11 @@ def results(
 
 @app.command("baseline")
 def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
-    """Score the held-out lesions by their colours alone; archive the scores, and age and sex, beside the runs."""
-    from arlrepro import baselines, runs, shown
+    """Score lesions by colour alone, and by age and sex alone; archive it, and the runs' figures by group of people."""
+    from arlrepro import shown
 
-    dataset, images = runs.open_images(config.profile(profile).experiment, data)
-    scores = baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels)
-    path = runs.archived_folder(profile) / shown.COLOUR
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scores.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
-    typer.echo(str(path))
-    known = path.with_name(shown.PEOPLE)
-    baselines.people(dataset.lesions).to_csv(known, index=False, float_format="%g", lineterminator="\n")
-    typer.echo(str(known))
+    for path in shown.archive_beside(profile, data):
+        typer.echo(str(path))
 
 
 @app.command("archive")

@@ -11,9 +11,9 @@ import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from arlrepro import baselines, external, runs, signs, synthetic, words
-from arlrepro.archive import RESULTS, Run, Study
-from arlrepro.config import CLASSES, Experiment, classes_of
+from arlrepro import baselines, beyond, crossvalidated, external, runs, signs, synthetic, words
+from arlrepro.archive import RESULTS, Run, Study, read_study
+from arlrepro.config import CLASSES, Experiment, classes_of, profile
 from arlrepro.errors import RunError
 from arlrepro.intervals import Estimate, summary
 
@@ -23,10 +23,8 @@ Shown = tuple[np.ndarray, np.ndarray]
 
 #: What `arlrepro data check --json` said of a profile's images, beside its archived runs.
 DATA_REPORT = "data.json"
-#: What `arlrepro baseline` scored, beside the archived runs.
-COLOUR = "colour.csv"
-#: Age and sex where they are known, archived by the same command.
-PEOPLE = "people.csv"
+#: What `arlrepro baseline` scored and counted, beside the archived runs.
+COLOUR, AGE_AND_SEX, SUBGROUPS = "colour.csv", "age-and-sex.csv", "subgroups.csv"
 
 
 def composition(study: Study) -> pd.DataFrame:
@@ -64,18 +62,55 @@ def colour_baseline(study: Study) -> pd.DataFrame:
     return pd.DataFrame.from_dict({name: _aucs(figures) for name, figures in rows.items()}, orient="index")
 
 
-def people(study: Study) -> pd.DataFrame:
-    """Age, sex and labels of the lesions of which both are known; archived, or read for a drawn data set.
+def archive_beside(profile_name: str, data: str = "") -> list[Path]:
+    """Write what stands beside a profile's archived runs, because it needs the images or who is on them.
+
+    Scores by colour alone and by age and sex alone; and the figures of the archived runs by sex and age group, in
+    cross-validation those of the lesions out of fold, else of the validation lesions. No age or sex itself is written.
 
     Returns:
-        The columns of `baselines.PEOPLE_COLUMNS`.
+        The files.
     """
-    path = runs.archived_folder(study.profile.name) / PEOPLE
+    chosen = profile(profile_name)
+    folder = runs.archived_folder(profile_name)
+    study = read_study(chosen, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if chosen.experiment.data.folds:
+        known = baselines.people(runs.open_data(chosen.experiment.data, data).lesions)
+        tables = {SUBGROUPS: beyond.subgroups(crossvalidated.out_of_fold(study), known, "test")}
+    else:
+        dataset, images = runs.open_images(chosen.experiment, data)
+        known = baselines.people(dataset.lesions)
+        tables = {
+            COLOUR: baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels),
+            AGE_AND_SEX: baselines.score_by_age_and_sex(known) if len(known) else pd.DataFrame(),
+            SUBGROUPS: beyond.subgroups(study, known),
+        }
+    written = {folder / name: table for name, table in tables.items() if len(table)}
+    for path, table in written.items():
+        table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+    return list(written)
+
+
+def subgroups(study: Study) -> pd.DataFrame:
+    """The archived figures by sex and age group, or those of a drawn data set; no rows where there are none."""
+    path = runs.archived_folder(study.profile.name) / SUBGROUPS
+    if path.is_file():
+        return beyond.subgroups_table(pd.read_csv(path))
+    if study.profile.experiment.data.source != "synthetic":
+        return pd.DataFrame()
+    known = baselines.people(runs.open_data(study.profile.experiment.data).lesions)
+    return beyond.subgroups_table(beyond.subgroups(study, known))
+
+
+def _scored_by_age_and_sex(study: Study) -> pd.DataFrame:
+    path = runs.archived_folder(study.profile.name) / AGE_AND_SEX
     if path.is_file():
         return pd.read_csv(path)
     if study.profile.experiment.data.source != "synthetic":
-        return pd.DataFrame(columns=baselines.PEOPLE_COLUMNS)
-    return baselines.people(runs.open_data(study.profile.experiment.data).lesions)
+        return pd.DataFrame()
+    known = baselines.people(runs.open_data(study.profile.experiment.data).lesions)
+    return baselines.score_by_age_and_sex(known) if len(known) else pd.DataFrame()
 
 
 def age_and_sex_baseline(study: Study) -> pd.DataFrame:
@@ -85,10 +120,10 @@ def age_and_sex_baseline(study: Study) -> pd.DataFrame:
         A row for each, all validation rows on the same lesions, those whose age and sex are known; no rows where they
         are known of none. AUC of each task and their mean, with 95 % intervals over lesions.
     """
-    known = people(study)
-    if known.empty:
-        return pd.DataFrame()
-    by_split = dict(list(baselines.score_by_age_and_sex(known).groupby("split")))
+    scores = _scored_by_age_and_sex(study)
+    if scores.empty:
+        return scores
+    by_split = dict(list(scores.groupby("split")))
     rows = {("training, out of fold", "age and sex, no network"): by_split["training"]}
     if "validation" in by_split:
         colour = runs.archived_folder(study.profile.name) / COLOUR

@@ -104,8 +104,9 @@ def people_of(split: str) -> pd.DataFrame:
 
 
 def test_subgroups_count_their_lesions_and_score_them_alone():
-    table = beyond.subgroups(STUDY, people_of("validation"))
-    of_melanoma = table[(table["network"] == "ARL-CNN14") & (table["task"] == "melanoma")].set_index("group")
+    found = beyond.subgroups(STUDY, people_of("validation"))
+    assert set(found["seeds"]) == {"seeds 0, 1"}
+    of_melanoma = beyond.subgroups_table(found).loc["ARL-CNN14", "melanoma"]
     assert of_melanoma["lesions"].tolist() == [58, 29, 29, 20, 19, 19]
     assert of_melanoma["diseased"].tolist() == [12, 6, 6, 4, 4, 4]  # the first twelve lesions
     runs = STUDY.of("arl_cnn14")
@@ -117,14 +118,14 @@ def test_subgroups_count_their_lesions_and_score_them_alone():
 def test_a_group_without_diseased_lesions_has_a_specificity_alone():
     people = people_of("test")
     healthy = people.assign(sex=np.where(np.arange(len(people)) < 21, "male", "female"))
-    row = beyond.subgroups(STUDY, healthy, "test").set_index(["network", "task", "group"])
+    row = beyond.subgroups_table(beyond.subgroups(STUDY, healthy, "test"))
     row = row.loc[("ResNet-14", "melanoma", "female")]
     assert (row["diseased"], row["AUC [95 % CI]"], row["SEN [95 % CI]"]) == (0, "", "")
     assert row["SPE [95 % CI]"] != ""
 
 
 def test_without_known_people_there_is_no_group():
-    assert len(beyond.subgroups(STUDY, people_of("test").iloc[:0], "test")) == 0
+    assert len(beyond.subgroups_table(beyond.subgroups(STUDY, people_of("test").iloc[:0], "test"))) == 0
 
 
 @pytest.mark.parametrize("table", [beyond.calibration, beyond.operating_points, beyond.agreement])

@@ -10,7 +10,7 @@ from test_baselines import drawn_people
 
 from arlrepro import pictures, runs, shown
 from arlrepro.archive import Study
-from arlrepro.baselines import people
+from arlrepro.baselines import people, score_by_age_and_sex
 from arlrepro.config import CLASSES, ISIC2017_256, SMOKE
 
 PAIR = {
@@ -80,7 +80,7 @@ def test_a_kind_without_a_hit_has_none():
 def test_age_and_sex_stand_beside_the_runs_on_the_same_lesions(study, tmp_path):
     lesions = drawn_people(120)
     lesions.index = [*(f"TRAINED_{n}" for n in range(80)), *(f"MADE_{n:02d}" for n in range(40))]
-    people(lesions).to_csv(tmp_path / shown.PEOPLE, index=False)
+    score_by_age_and_sex(people(lesions)).to_csv(tmp_path / shown.AGE_AND_SEX, index=False)
     table = shown.age_and_sex_baseline(study)
     assert table.index.tolist() == [
         ("training, out of fold", "age and sex, no network"),
