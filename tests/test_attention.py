@@ -71,6 +71,14 @@ def test_focus_has_a_row_a_lesion(network, validation):
     assert table["share"].between(0, 1).all() and table["peak_inside"].isin([0, 1]).all()
 
 
+def test_the_term_is_measured_with_the_blocks_own_mask_where_there_are_blocks(validation):
+    network = create("arl_cnn14", outputs=2, mask="none", alpha=0.5, stages=(3, 4))
+    table = term_sizes(network, validation, EXPERIMENT)
+    assert table["block"].tolist() == ["layer3.0", "layer4.0"]
+    assert table["ratio"].tolist() == pytest.approx([0.5, 0.5])  # of a mask of ones: α itself
+    assert table["mask_peak"].tolist() == pytest.approx([1.0, 1.0])
+
+
 def test_term_sizes_follow_the_equation(network, validation):
     table = term_sizes(network, validation, EXPERIMENT).set_index("block")
     assert table.index.tolist() == BLOCKS
