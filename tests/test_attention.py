@@ -27,6 +27,14 @@ def network() -> torch.nn.Module:
     return create("arl_cnn14", outputs=2, alpha=0.5).eval()
 
 
+def test_the_term_is_measured_with_the_blocks_own_mask_where_there_are_blocks(validation):
+    network = create("arl_cnn14", outputs=2, mask="none", alpha=0.5, stages=(3, 4))
+    table = term_sizes(terms(network, validation, EXPERIMENT))
+    assert table["block"].tolist() == ["layer3.0", "layer4.0"]
+    assert table["ratio"].tolist() == pytest.approx([0.5, 0.5])  # of a mask of ones: α itself
+    assert table["mask_peak"].tolist() == pytest.approx([1.0, 1.0])
+
+
 def test_term_sizes_follow_the_equation(network, validation):
     table = term_sizes(terms(network, validation, EXPERIMENT)).set_index("block")
     assert table.index.tolist() == BLOCKS

@@ -85,11 +85,11 @@ def test_every_parameter_receives_a_gradient(name, patches):
     assert without == []
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name.endswith("14")])
-@pytest.mark.parametrize("side", [64, 128, 224])
-def test_every_network_takes_patches_of_several_sides(name, side):
-    with torch.inference_mode():
-        assert create(name, outputs=2).eval()(torch.zeros(1, 3, side, side)).shape == (1, 2)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_takes_patches_of_several_sides(name):
+    with torch.device("meta"), torch.inference_mode():
+        network = create(name, outputs=2)
+        assert {network(torch.empty(1, 3, side, side)).shape for side in (64, 128, 224)} == {(1, 2)}
 
 
 @pytest.mark.parametrize("units", [True, False])
