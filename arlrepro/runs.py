@@ -318,7 +318,9 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
             f"--network {run.network} --task {run.experiment.task} --seed {run.seed}`"
         )
     where = choose_device(device)
-    network = build(run.experiment, run.seed, where)
+    # Reason: the weights that it started from are replaced, and need not be here any more.
+    blank = replace(run.experiment, network=replace(run.experiment.network, weights="none"))
+    network = build(blank, run.seed, where)
     network.load_state_dict(load_file(path))
     return network.eval()
 
