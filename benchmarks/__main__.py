@@ -194,9 +194,7 @@ def main() -> None:
     for row in rows:
         print(f"{row['what']:70} {row['precision']:5} {row['a second']:8.1f}/s  {row['ratio']:.2f} x {row['ratio to']}")
     for row in held:
-        print(
-            f"{row['what']:70} {row['precision']:5} {row['MiB']:8.0f} MiB, {row['MiB an image more']:.2f} an image more"
-        )
+        print(f"{row['what']:70} {row['precision']:5} {row['MiB']:8.0f} MiB, {row['MiB an image more']:.2f} an image")
 
 
 if __name__ == "__main__":

@@ -153,13 +153,8 @@ def peak(network: str, batch_size: int, images: int, file: Path) -> float:
     experiment = protocol(network, batch_size)
     side, device = experiment.patches.side, torch.device("cpu")
     stored = np.load(file, mmap_mode="r")
-    training = lesions_of(stored[:images], side, device)
-    train(
-        replace(experiment, train=replace(experiment.train, epochs=1)),
-        0,
-        training,
-        lesions_of(stored[:2], side, device),
-    )
+    training, validation = (lesions_of(stored[:number], side, device) for number in (images, 2))
+    train(replace(experiment, train=replace(experiment.train, epochs=1)), 0, training, validation)
     if sys.platform == "linux":  # where getrusage counts the process that started this one, too
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(status["VmHWM"].split()[0]) / 2**10
