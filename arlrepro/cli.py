@@ -33,7 +33,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Change one field, for example --set train.epochs=5; may be repeated.")
 ]
 
-Log = Annotated[str, typer.Option("--log", help="Keep the history as csv or tensorboard, too; none does not.")]
+# Reason: torchrun takes --log, even behind the program's name, for one of its own.
+Log = Annotated[
+    str, typer.Option("--logger", "--log", help="Keep the history as csv or tensorboard, too; none does not.")
+]
 Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="On a GPU: only kernels that give the same bits at every call; slower.")
 ]

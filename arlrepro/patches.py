@@ -135,7 +135,7 @@ def pyramid(pixels: Pixels, smallest: int) -> Levels:
     while levels[-1].shape[1] % 2 == 0 and levels[-1].shape[1] // 2 >= smallest:
         halves = [
             F.avg_pool2d(part.permute(0, 3, 1, 2).float(), 2).round().to(torch.uint8).permute(0, 2, 3, 1)
-            for part in levels[-1].split(64)
+            for part in levels[-1].split(4)  # in float32 each is four times as large
         ]
         levels.append(torch.cat(halves).contiguous())
     return levels

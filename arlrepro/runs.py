@@ -370,7 +370,10 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
             f"{run.id}: no {WEIGHTS} in {run.folder}; archived runs keep none: train it with `arlrepro train "
             f"--profile {profile_name} --network {run.network} --task {run.experiment.task} --seed {run.seed}`"
         )
-    network = build(run.experiment, run.seed, choose_device(device))
+    where = choose_device(device)
+    # Reason: the weights that it started from are replaced, and need not be here any more.
+    blank = replace(run.experiment, network=replace(run.experiment.network, weights="none"))
+    network = build(blank, run.seed, where)
     network.load_state_dict(load_file(path))  # rounded weights are widened again
     return network.eval()
 

@@ -24,6 +24,7 @@ from arlrepro.precision import autocast
 from arlrepro.progress import bar
 from arlrepro.runs import choose_device
 from arlrepro.synthetic import draw_lesion
+from benchmarks.epochs import epochs, memory
 
 SIDE = 224  # px of a patch
 PILLOW = "Pillow in a DataLoader"
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="patches a step")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--depths", nargs="*", default=["14", "50"], help="of the networks")
+    parser.add_argument("--epoch-images", type=int, default=64, help="images of a whole epoch, one patch each")
     given = parser.parse_args()
     device = choose_device(given.device)
     rows = patches(256, 128, given.repeats, device) + patches(1120, SIDE, given.repeats, device)
@@ -167,6 +169,9 @@ def main() -> None:
         for step in rows
         if step["what"] in ("training step, arl_cnn14", "training step, arl_cnn50")
     ]
+    for depth in given.depths:
+        rows += epochs(f"arl_cnn{depth}", given.epoch_images, given.batch_size, min(given.repeats, 2), device)
+    held = memory("arl_cnn50", given.batch_size, given.batch_size, 4 * given.batch_size)
     machine = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
@@ -174,9 +179,13 @@ def main() -> None:
         "batch_size": given.batch_size,
         "repeats": given.repeats,
     }
-    (root() / RESULTS / "benchmark.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    (root() / RESULTS / "benchmark.json").write_text(
+        json.dumps({"machine": machine, "rows": rows, "memory": held}, indent=2) + "\n"
+    )
     for row in rows:
         print(f"{row['what']:70} {row['precision']:5} {row['a second']:8.1f}/s  {row['ratio']:.2f} x {row['ratio to']}")
+    for row in held:
+        print(f"{row['what']:70} {row['precision']:5} {row['MiB']:8.0f} MiB, {row['MiB an image more']:.2f} an image")
 
 
 if __name__ == "__main__":

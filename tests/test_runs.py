@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torchvision
+from safetensors.torch import save_file
 
 from arlrepro import cli, isic, runs, shown, synthetic
 from arlrepro.archive import FILES, MEASURES, WEIGHTS
-from arlrepro.config import PROFILES, SMOKE, DataConfig, Profile
+from arlrepro.config import PAPER, PROFILES, SMOKE, DataConfig, Profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.patches import evaluation_boxes
 from arlrepro.predict import score
@@ -199,6 +201,40 @@ def test_a_page_is_not_made_of_folds():
     assert str(error.value) == (
         "profile isic2017-256-cv is cross-validation, shown on the pages of the profile it repeats"
     )
+
+
+@pytest.mark.slow
+def test_the_papers_protocol_runs_end_to_end_with_only_sizes_and_counts_shrunk(tmp_path, monkeypatch):
+    images, weights = tmp_path / "images", tmp_path / "resnet50.safetensors"
+    synthetic.write_dataset(images, side=400, counts={"training": 8, "validation": 4, "test": 4}, progress=False)
+    save_file(torchvision.models.resnet50(num_classes=1000).state_dict(), weights)
+    experiment = replace(
+        PAPER.experiment,
+        data=replace(PAPER.experiment.data, side=320),  # five patches wide, as the paper's 1120
+        patches=replace(PAPER.experiment.patches, side=64),
+        network=replace(PAPER.experiment.network, weights=str(weights)),
+        train=replace(
+            PAPER.experiment.train, epochs=3, patches_per_image=4, batch_size=32, parts=2, halve_every=1, patience=1
+        ),
+    )
+    shrunk = replace(PAPER, name="shrunk", experiment=experiment, tasks=("melanoma",), seeds=(3,))
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    monkeypatch.setitem(PROFILES, "shrunk", shrunk)
+    study = runs.reproduce("shrunk", str(images))
+    assert [run.network for run in study.runs] == ["resnet50", "arl_cnn50"]
+    for run in study.runs:
+        best = int(run.history["validation_auc_melanoma"].argmax())
+        assert len(run.history) == min(3, best + 1 + experiment.train.patience)
+        np.testing.assert_allclose(run.history["learning_rate"], [1e-4, 5e-5, 2.5e-5][: len(run.history)])
+        assert run.predictions["seborrheic_keratosis"].isna().all()
+        runs.archive(run.folder, runs.archived_folder("shrunk"))
+    arl = study.of("arl_cnn50")[0]
+    assert len(arl.attention) == 16
+    weights.unlink()  # a finished run needs the weights that it started from no more
+    assert sum(one.numel() for one in runs.load_network(arl).parameters()) == 23_508_032 + 2048 + 1 + 16
+    archived = runs.read_study(shrunk, runs.archived_folder("shrunk"))
+    assert archived.missing == []
+    assert [run.metrics for run in archived.runs] == [run.metrics for run in study.runs]
 
 
 def test_real_images_are_looked_for_where_the_caller_says(place, tmp_path, monkeypatch):

@@ -1,0 +1,166 @@
+"""Whole training epochs, data included, beside what people do today; and how much memory a training takes."""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from arlrepro.config import PAPER, Experiment
+from arlrepro.models import create
+from arlrepro.predict import Lesions
+from arlrepro.synthetic import draw_lesion
+from arlrepro.train import train
+
+Row = dict[str, str | float]
+
+
+class JpegPatches(Dataset):
+    """Decode a JPEG file, crop, resize, flip and rotate it by Pillow, one image at a time."""
+
+    def __init__(self, files: list[Path], side: int) -> None:
+        self.files = files
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(side, scale=(0.04, 0.64)),
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomVerticalFlip(),
+                transforms.RandomRotation(10),
+                transforms.ToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.transform(Image.open(self.files[row]).convert("RGB")), torch.tensor([float(row % 2)])
+
+
+def protocol(network: str, batch_size: int) -> Experiment:
+    """The paper's protocol with one patch an image an epoch, from scratch; nothing is validated but at the end."""
+    plain = replace(PAPER.experiment, network=replace(PAPER.experiment.network, name=network, weights="none"))
+    settings = replace(plain.train, patches_per_image=1, batch_size=batch_size, validate_every=10**6, patience=0)
+    return replace(plain, train=settings, evaluation=replace(plain.evaluation, patches_per_scale=0))
+
+
+def lesions_of(pixels: np.ndarray, side: int, device: torch.device) -> Lesions:
+    """Images as a training takes them; every other one is a melanoma."""
+    labels = np.stack([np.arange(len(pixels)) % 2, np.zeros(len(pixels), dtype=np.int64)], axis=1)
+    return Lesions.load(tuple(map(str, range(len(pixels)))), pixels, labels, side, device)
+
+
+def epochs(network: str, images: int, batch_size: int, repeats: int, device: torch.device) -> list[Row]:
+    """Patches a second of an epoch of `train.train`, and of today's way on the same files, in turn.
+
+    Today's way: JPEG files decoded by Pillow and torchvision's transforms in a loader with a worker a core, float32,
+    contiguous layout, the equation of the ARL block as it stands, SGD.
+    """
+    experiment = protocol(network, batch_size)
+    experiment = replace(experiment, train=replace(experiment.train, epochs=repeats + 2))
+    image_side, side = experiment.data.side, experiment.patches.side
+    drawn = [draw_lesion("nevus", seed, image_side).image for seed in range(min(images, 8))]
+    pixels = np.stack([drawn[row % len(drawn)] for row in range(images)])
+    times: dict[str, list[float]] = {"arlrepro": [], "today's way": []}
+    with TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{row}.jpg" for row in range(images)]
+        for file, image in zip(files, pixels, strict=True):
+            Image.fromarray(image).save(file, quality=90)
+        loader = DataLoader(
+            JpegPatches(files, side), batch_size, shuffle=True, drop_last=True, num_workers=torch.get_num_threads()
+        )
+        plain = create(network, **({"fused": False} if network.startswith("arl") else {}))
+        plain = plain.to(device, memory_format=torch.contiguous_format).train()
+        optimiser = torch.optim.SGD(plain.parameters(), lr=0.0001, momentum=0.9, weight_decay=1e-4)
+
+        def today(epoch: int, last: int, row: dict[str, int | float]) -> None:
+            if epoch == last:  # its seconds include the validation
+                return
+            began = time.perf_counter()
+            for patches, truth in loader:
+                loss = F.binary_cross_entropy_with_logits(plain(patches.to(device)), truth.to(device))
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if epoch > 1:  # the first one warms up
+                times["today's way"].append(time.perf_counter() - began)
+                times["arlrepro"].append(float(row["seconds"]))
+
+        train(experiment, 0, lesions_of(pixels, side, device), lesions_of(pixels[:2], side, device), watch=today)
+    patches = images // batch_size * batch_size
+    medians = {name: statistics.median(one) for name, one in times.items()}
+    return [
+        {
+            "what": f"epoch of {network}, {name}",
+            "precision": experiment.train.precision if name == "arlrepro" else "fp32",
+            "seconds": seconds,
+            "a second": patches / seconds,
+            "unit": "patches",
+            "ratio": seconds / medians["today's way"],
+            "ratio to": "today's way",
+        }
+        for name, seconds in medians.items()
+    ]
+
+
+def memory(network: str, batch_size: int, fewer: int, more: int) -> list[Row]:
+    """The largest resident memory of a training on a CPU, by the number of its images, each in a process of its own."""
+    side = PAPER.experiment.data.side
+    peaks = {}
+    with stored_images(more, side) as file:
+        for images in (fewer, more):
+            command = [sys.executable, "-m", "benchmarks.epochs", network, str(batch_size), str(images), str(file)]
+            answer = subprocess.run(command, capture_output=True, text=True, check=True)
+            peaks[images] = float(answer.stdout)
+    return [
+        {
+            "what": f"peak memory of {network}, {images} images of {side} px, batch {batch_size}",
+            "precision": PAPER.experiment.train.precision,
+            "MiB": peak,
+            "MiB an image more": (peaks[more] - peaks[fewer]) / (more - fewer),
+        }
+        for images, peak in peaks.items()
+    ]
+
+
+@contextmanager
+def stored_images(images: int, side: int) -> Iterator[Path]:
+    """An array of images in a file, as the cache has it."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "images.npy"
+        stored = np.lib.format.open_memmap(file, "w+", np.uint8, (images, side, side, 3))
+        stored[:] = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
+        stored.flush()
+        yield file
+
+
+def peak(network: str, batch_size: int, images: int, file: Path) -> float:
+    """Train one epoch on images of a file; the largest resident memory of this process, MiB."""
+    experiment = protocol(network, batch_size)
+    side, device = experiment.patches.side, torch.device("cpu")
+    stored = np.load(file, mmap_mode="r")
+    training, validation = (lesions_of(stored[:number], side, device) for number in (images, 2))
+    train(replace(experiment, train=replace(experiment.train, epochs=1)), 0, training, validation)
+    if sys.platform == "linux":  # where getrusage counts the process that started this one, too
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["VmHWM"].split()[0]) / 2**10
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / 2**20 if sys.platform == "darwin" else largest / 2**10
+
+
+if __name__ == "__main__":
+    print(peak(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))
