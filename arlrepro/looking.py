@@ -38,7 +38,7 @@ CURVES = ("deletion", "insertion")
 
 
 def lacking(study: Study) -> str:
-    """Which measures the runs of a study lack, in a sentence for the page."""
+    """Which measures the runs of a study lack, a line each."""
     for_arl = {"removal", "terms"}
     told = []
     for run in study.runs:
@@ -47,12 +47,15 @@ def lacking(study: Study) -> str:
         if "focus" in run.measures and "overlap" not in run.measures["focus"]:
             absent.append("overlap in focus")
         if absent:
-            told.append(f"{run.id} lacks {', '.join(absent)}")
+            told.append(f"{run.id} lacks {', '.join(absent)}.")
     if not told:
         return f"All {len(study.runs)} runs have every measure." if study.runs else "No run is there yet."
-    return (
-        f"{len(told)} of {len(study.runs)} runs were archived before all was measured that this page shows, and are "
-        f"left out where they lack it: {'; '.join(told)}. `arlrepro measure` adds it where the weights are."
+    return "\n".join(
+        [
+            f"{len(told)} of {len(study.runs)} runs were archived before all was measured that this page shows.",
+            "They are left out where they lack it; `arlrepro measure` adds it where the weights are.",
+            *told,
+        ]
     )
 
 

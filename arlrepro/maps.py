@@ -130,13 +130,16 @@ def _nothing_in_place(network: nn.Module) -> Iterator[None]:
 
 
 def mask_maps(network: ResNet, patches: Patches) -> dict[str, Maps]:
-    """The mask of each ARL block, the mean over its channels, in units of a flat mask; no entry for a ResNet."""
+    """The mask of each ARL block, the mean over its channels, in units of its own mean over the positions.
+
+    Where the softmax runs over the positions, 1 is what a flat mask would have. No entry for a ResNet.
+    """
     network.eval()
     with torch.inference_mode(), watched_blocks(network) as seen:
         network(patches)
     blocks = arl_blocks(network)
     means = {name: mask_of(blocks[name], inputs.residual).mean(dim=1) for name, inputs in seen.items()}
-    return {name: mean * mean.shape[1] * mean.shape[2] for name, mean in means.items()}
+    return {name: mean / mean.mean(dim=(1, 2), keepdim=True) for name, mean in means.items()}
 
 
 def enlarged(maps: Maps, side: int) -> Float[Tensor, "batch {side} {side}"]:

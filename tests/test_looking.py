@@ -119,11 +119,12 @@ def test_the_answer_turned_round_is_the_reverse():
 def test_runs_that_lack_measures_are_named_and_left_out():
     assert looking.lacking(NEW) == "All 4 runs have every measure."
     mixed = replace(NEW, runs=(*OLD.runs[:1], *NEW.runs[1:]))
-    assert looking.lacking(mixed).startswith(
-        "1 of 4 runs were archived before all was measured that this page shows, and are left out where they lack it: "
+    assert looking.lacking(mixed).splitlines() == [
+        "1 of 4 runs were archived before all was measured that this page shows.",
+        "They are left out where they lack it; `arlrepro measure` adds it where the weights are.",
         "resnet14-joint-s0-53c72dba lacks focus_training, focus_drawn, focus_signs, sanity, deletion, gallery, "
-        "patches, overlap in focus. `arlrepro measure`"
-    )
+        "patches, overlap in focus.",
+    ]
     seeds = looking.where(mixed).loc[("drawn lesions, their signs alone", "ARL-CNN14 minus ResNet-14"), "seeds"]
     assert seeds == "seed 1"
 
