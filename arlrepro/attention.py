@@ -71,8 +71,8 @@ def watched_blocks(network: nn.Module) -> Iterator[dict[str, BlockInputs]]:
 def mask_of(
     block: ARLBlock, residual: Float[Tensor, "batch channels height width"]
 ) -> Float[Tensor, "batch channels height width"]:
-    """The mask that a block makes of its residual F(x), in float32: the one place that says which function it is."""
-    return spatial_attention(residual.float())
+    """The mask that a block makes of its residual F(x), in float32, by the block's own function where it has one."""
+    return getattr(block, "mask", spatial_attention)(residual.float())
 
 
 def terms(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
