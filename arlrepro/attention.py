@@ -80,11 +80,12 @@ def terms(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.Da
 
     Returns:
         A row a lesion and block: `image_id`, `block`, `alpha`, `positions` (of the block's map), root mean squares
-        `rms_shortcut` (:math:`x`), `rms_residual` (:math:`F`), `rms_attention` (:math:`\alpha M \odot x`), and
-        `mask_peak` (a mask's largest weight, the mean over channels; 1/positions if it were flat).
+        `rms_shortcut` (:math:`x`), `rms_residual` (:math:`F`), `rms_attention` (:math:`\alpha M \odot x`),
+        `mask_peak` (a mask's largest weight, the mean over channels) and `mask_mean` (the peak if it were flat).
     """
     network.eval()
-    columns = ["image_id", "block", "alpha", "positions", "rms_shortcut", "rms_residual", "rms_attention", "mask_peak"]
+    measured = ["rms_shortcut", "rms_residual", "rms_attention", "mask_peak", "mask_mean"]
+    columns = ["image_id", "block", "alpha", "positions", *measured]
     tables = []
     for image, patches in whole_images(lesions, experiment.patches):
         with (
@@ -97,8 +98,9 @@ def terms(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.Da
             x, f = seen[name].shortcut.float(), seen[name].residual.float()
             mask = mask_of(block, f)
             sizes = [one.square().mean(dim=(1, 2, 3)).sqrt() for one in (x, f, block.alpha.detach() * mask * x)]
-            found = torch.stack([*sizes, mask.amax(dim=(2, 3)).mean(dim=1)], dim=1).double().cpu().numpy()
-            table = pd.DataFrame(found, columns=columns[4:])
+            peaks = [mask.amax(dim=(2, 3)).mean(dim=1), mask.mean(dim=(1, 2, 3))]
+            found = torch.stack([*sizes, *peaks], dim=1).double().cpu().numpy()
+            table = pd.DataFrame(found, columns=measured)
             ids = [lesions.image_ids[i] for i in image]
             tables.append(
                 table.assign(image_id=ids, block=name, alpha=block.alpha.item(), positions=f.shape[2] * f.shape[3])
@@ -111,11 +113,11 @@ def term_sizes(by_lesion: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a block: `block`, `alpha`, `positions`, the root mean squares over the lesions, `ratio` (that of
-        :math:`\alpha M \odot x` over that of :math:`x`) and the mean of `mask_peak`.
+        :math:`\alpha M \odot x` over that of :math:`x`), and the means of `mask_peak` and `mask_mean`.
     """
     sizes = ["rms_shortcut", "rms_residual", "rms_attention"]
     if by_lesion.empty:
-        return pd.DataFrame(columns=["block", "alpha", "positions", *sizes, "ratio", "mask_peak"])
+        return pd.DataFrame(columns=["block", "alpha", "positions", *sizes, "ratio", "mask_peak", "mask_mean"])
     squared = by_lesion.assign(**{name: by_lesion[name] ** 2 for name in sizes})
     table = squared.drop(columns="image_id").groupby("block", sort=False).mean().reset_index()
     table[sizes] = table[sizes].astype(float) ** 0.5

@@ -5,6 +5,7 @@ A run that was made before a measure was added lacks it; every table and figure 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from arlrepro import outcomes, words
-from arlrepro.archive import MEASURES, Study
+from arlrepro.archive import MEASURES, RESULTS, Study, read_study, root
 from arlrepro.comparisons import Difference
+from arlrepro.config import PROFILES
 from arlrepro.errors import MetricError, RunError
 from arlrepro.figures import COLOURS, canvas, no_runs, present
 from arlrepro.outcomes import Outcome
@@ -37,8 +39,17 @@ BY_CHANCE: dict[str, Callable[[pd.Series], pd.Series]] = {
 CURVES = ("deletion", "insertion")
 
 
+def every_network(study: Study) -> Study:
+    """A study with the archived runs of other networks by the same protocol, those of the profile `<name>-networks`."""
+    others = PROFILES.get(f"{study.profile.name}-networks")
+    if others is None or not (runs := read_study(others, root() / RESULTS / others.name).runs):
+        return study
+    profile = replace(study.profile, networks=(*study.profile.networks, *others.networks))
+    return replace(study, profile=profile, runs=(*study.runs, *runs))
+
+
 def lacking(study: Study) -> str:
-    """Which measures the runs of a study lack, in a sentence for the page."""
+    """Which measures the runs of a study lack, a line each."""
     for_arl = {"removal", "terms"}
     told = []
     for run in study.runs:
@@ -47,12 +58,15 @@ def lacking(study: Study) -> str:
         if "focus" in run.measures and "overlap" not in run.measures["focus"]:
             absent.append("overlap in focus")
         if absent:
-            told.append(f"{run.id} lacks {', '.join(absent)}")
+            told.append(f"{run.id} lacks {', '.join(absent)}.")
     if not told:
         return f"All {len(study.runs)} runs have every measure." if study.runs else "No run is there yet."
-    return (
-        f"{len(told)} of {len(study.runs)} runs were archived before all was measured that this page shows, and are "
-        f"left out where they lack it: {'; '.join(told)}. `arlrepro measure` adds it where the weights are."
+    return "\n".join(
+        [
+            f"{len(told)} of {len(study.runs)} runs were archived before all was measured that this page shows.",
+            "They are left out where they lack it; `arlrepro measure` adds it where the weights are.",
+            *told,
+        ]
     )
 
 

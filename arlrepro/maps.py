@@ -130,7 +130,10 @@ def _nothing_in_place(network: nn.Module) -> Iterator[None]:
 
 
 def mask_maps(network: ResNet, patches: Patches) -> dict[str, Maps]:
-    """The mask of each ARL block, the mean over its channels, in units of a flat mask; no entry for a ResNet."""
+    """The mask of each ARL block, the mean over its channels, in units of its own mean over the positions.
+
+    Where the softmax runs over the positions, 1 is what a flat mask would have. No entry for a ResNet.
+    """
     network.eval()
     with torch.inference_mode(), watched_blocks(network) as seen:
         network(patches)

@@ -139,7 +139,8 @@ def activation_grid(
     """
     kinds = kinds or {image_id: image_id.rpartition("-")[0] for image_id in lesions}
     rows, columns = len(lesions), 1 + len(maps)
-    with canvas(rows, columns, width=2.3 * columns, height=2.6 * rows + 0.2) as (figure, axes):
+    cell = min(2.3, 9.2 / columns)  # inches: many networks make smaller maps, not a heavier page
+    with canvas(rows, columns, width=cell * columns, height=(cell + 0.3) * rows + 0.2) as (figure, axes):
         for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
             _show(line[0], image, mask)
             line[0].set_ylabel(kinds[image_id].replace("_", " "))

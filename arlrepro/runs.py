@@ -313,10 +313,11 @@ def _measures(
     found = measures.of_images(network, test, drawn, experiment) | {"terms": measures.ratios(by_lesion)}
     if masks is not None:
         rows = bench.rows("test")
-        if bench.images.has_mask[rows].all():
+        outlined = np.flatnonzero(bench.images.has_mask[rows])
+        if len(outlined):
             random = replace(experiment, network=replace(experiment.network, weights="none"))
             untrained = build(random, run.seed + UNTRAINED, bench.device)
-            found |= measures.of_masks(network, untrained, test, masks[rows], experiment)
+            found |= measures.of_masks(network, untrained, test.at(outlined), masks[rows[outlined]], experiment)
         rows = bench.rows("training")
         rows = measures.drawn_by_seed(rows[bench.images.has_mask[rows]], measures.TRAINING_LESIONS, experiment)
         if len(rows):

@@ -263,7 +263,7 @@ def term_sizes(study: Study) -> pd.DataFrame:
                     "F(x)": f"{mean['rms_residual']:.2g}",
                     "α M x": f"{mean['rms_attention']:.1e}",
                     "α M x over x": f"{mean['ratio']:.1e}",
-                    "peak of M over flat": f"{mean['mask_peak'] * mean['positions']:.1f}",
+                    "peak of M over flat": f"{mean['mask_peak'] / mean.get('mask_mean', 1 / mean['positions']):.1f}",
                     "runs": len(of_block),
                 }
             )

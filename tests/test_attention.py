@@ -42,7 +42,8 @@ def test_term_sizes_follow_the_equation(network, validation):
     assert (table["alpha"] == 0.5).all()
     np.testing.assert_allclose(table["ratio"], table["rms_attention"] / table["rms_shortcut"])
     # No entry of the term is larger than alpha times the mask's largest weight times x.
-    assert (table["ratio"] < 0.5).all() and (table["mask_peak"] > 1 / table["positions"]).all()
+    assert (table["ratio"] < 0.5).all() and (table["mask_peak"] > table["mask_mean"]).all()
+    np.testing.assert_allclose(table["mask_mean"], 1 / table["positions"], rtol=1e-5)
 
 
 def test_a_resnet_has_no_attention_to_measure(validation):
@@ -92,7 +93,14 @@ def test_watched_blocks_see_what_the_block_adds_up(network):
 
 
 def test_sizes_over_lesions_are_root_mean_squares():
-    of_two = {"image_id": ["a", "b"], "block": "layer1.0", "alpha": 0.5, "positions": 4, "mask_peak": [0.2, 0.4]}
+    of_two = {
+        "image_id": ["a", "b"],
+        "block": "layer1.0",
+        "alpha": 0.5,
+        "positions": 4,
+        "mask_peak": [0.2, 0.4],
+        "mask_mean": 0.25,
+    }
     sizes = {"rms_shortcut": [1.0, 7.0], "rms_residual": [1.0, 1.0], "rms_attention": [3.0, 4.0]}
     table = term_sizes(pd.DataFrame({**of_two, **sizes}))
     assert table["rms_shortcut"].tolist() == [5.0]  # the root of (1 + 49) / 2

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from arlrepro import maps
-from arlrepro.config import SMOKE
+from arlrepro.config import NETWORKS, SMOKE
 from arlrepro.errors import ConfigError
 from arlrepro.maps import class_activation_maps, enlarged, gradient_maps, maps_of, mask_maps
 from arlrepro.models import create
@@ -31,7 +31,9 @@ def patches() -> torch.Tensor:
     return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-def test_class_activation_maps_add_up_to_the_logit(network, patches):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_class_activation_maps_add_up_to_the_logit(name, patches):
+    network = create(name, outputs=2).eval()
     found = class_activation_maps(network, patches)
     with torch.no_grad():
         logits = network(patches)
@@ -47,6 +49,14 @@ def test_gradient_maps_of_the_last_stage_are_the_class_activation_maps(name, kin
     positions = activation.shape[2] * activation.shape[3]
     found = gradient_maps(network, patches, "layer4", kind, relu=False)
     torch.testing.assert_close(found * positions, activation.clone(), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_has_gradient_maps(name, patches):
+    network = create(name, outputs=1)
+    found = gradient_maps(network, patches[:2], "layer3")
+    assert found.shape == (2, 1, 4, 4) and found.isfinite().all()
+    assert hooks(network) == 0
 
 
 @pytest.mark.parametrize("kind", maps.KINDS)

@@ -10,9 +10,9 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from arlrepro import cli, isic, runs, shown, synthetic
+from arlrepro import cli, isic, pictures, runs, shown, synthetic
 from arlrepro.archive import FILES, MEASURES, WEIGHTS
-from arlrepro.config import PAPER, PROFILES, SMOKE, DataConfig, Profile
+from arlrepro.config import CLASSES, PAPER, PROFILES, SMOKE, DataConfig, Profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.patches import evaluation_boxes
 from arlrepro.predict import score
@@ -120,6 +120,15 @@ def test_an_archived_run_has_the_same_numbers_and_no_weights(study, place):
     pd.testing.assert_frame_equal(archived.predictions, run.predictions)
     with pytest.raises(RunError, match=f"^{run.id}: no weights.safetensors in .*; archived runs keep none: train it"):
         runs.load_network(archived)
+
+
+def test_real_lesions_come_with_the_maps_and_scores_of_every_network(study):
+    looked = shown.real_lesions(study, "")
+    assert set(looked.lesions) == set(looked.kinds) and set(looked.kinds.values()) <= {*CLASSES, "neither"}
+    assert list(looked.maps) == list(looked.scores) == ["resnet14", "arl_cnn14"]
+    assert all(set(table["image_id"]) == set(looked.lesions) for table in looked.maps.values())
+    assert all(set(looked.lesions) <= set(table["image_id"]) for table in looked.scores.values())
+    assert pictures.activation_grid(looked.lesions, looked.maps, looked.scores, looked.kinds).axes
 
 
 def test_an_interrupted_run_leaves_nothing_under_its_name(place, tiny, monkeypatch):
