@@ -140,7 +140,7 @@ def _of_group(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         "sensitivity": lambda: outcomes.share("sensitivity", truth[0], called),
         "specificity": lambda: outcomes.share("specificity", truth[0], called),
     }
-    found = {}
+    found: dict[str, float] = {}
     for name, figure in figures.items():
         try:
             one = figure()

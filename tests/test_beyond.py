@@ -106,7 +106,8 @@ def people_of(split: str) -> pd.DataFrame:
 def test_subgroups_count_their_lesions_and_score_them_alone():
     found = beyond.subgroups(STUDY, people_of("validation"))
     assert set(found["seeds"]) == {"seeds 0, 1"}
-    of_melanoma = beyond.subgroups_table(found).loc["ARL-CNN14", "melanoma"]
+    table = beyond.subgroups_table(found).reset_index()
+    of_melanoma = table[(table["network"] == "ARL-CNN14") & (table["task"] == "melanoma")].set_index("group")
     assert of_melanoma["lesions"].tolist() == [58, 29, 29, 20, 19, 19]
     assert of_melanoma["diseased"].tolist() == [12, 6, 6, 4, 4, 4]  # the first twelve lesions
     runs = STUDY.of("arl_cnn14")
