@@ -170,8 +170,8 @@ def area_under(curve: Float[np.ndarray, "*lesions fractions"]) -> Float[np.ndarr
     """Mean height of curves over evenly spaced fractions from 0 to 1, by the trapezoidal rule.
 
     Example:
-        >>> float(area_under(np.array([1.0, 0.5, 0.0])))
-        0.5
+        >>> area_under(np.array([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0]])).tolist()
+        [0.5, 1.0]
     """
     return np.trapezoid(curve, axis=-1) / (curve.shape[-1] - 1)
 
