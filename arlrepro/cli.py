@@ -66,9 +66,9 @@ def extra(
 ) -> None:
     """Gather extra training images by the paper's counts and a fixed rule, away from the challenge's own lesions."""
     from arlrepro import extra as gathering
-    from arlrepro import isic, runs
+    from arlrepro import isic, material
 
-    challenge = runs.open_data(config.PAPER.experiment.data, data)
+    challenge = material.open_data(config.PAPER.experiment.data, data)
     if ham10000 is None:
         choice = gathering.from_archive(root, challenge, manifest=manifest)
     elif manifest is None:
@@ -115,10 +115,10 @@ def check(
 @data_app.command("prepare")
 def prepare(profile: ProfileName = "demo", data: Data = "", settings: Settings = None) -> None:
     """Decode every image once into the memory-mapped array that training reads."""
-    from arlrepro import runs
+    from arlrepro import material
 
     experiment = config.with_settings(config.profile(profile).experiment, settings or [])
-    images = runs.open_images(experiment, data)[1]
+    images = material.open_images(experiment, data)[1]
     typer.echo(f"{len(images.image_ids)} images of {images.side} px, data set {images.fingerprint[:12]}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from arlrepro import isic, runs
+from arlrepro import isic, material, runs
 from arlrepro.archive import Run, read_study
 from arlrepro.comparisons import paired_difference
 from arlrepro.config import CLASSES, classes_of, profile
@@ -29,8 +29,9 @@ def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> 
     from arlrepro.patches import evaluation_boxes
     from arlrepro.predict import score
 
-    experiment, where = run.experiment, runs.choose_device(device)
-    lesions = runs.Bench(dataset, runs.decode(dataset, experiment), where, experiment.patches.side).lesions("test")
+    experiment, where = run.experiment, material.choose_device(device)
+    images = material.decode(dataset, experiment)
+    lesions = material.Bench(dataset, images, where, experiment.patches.side).lesions("test")
     boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
     scores = score(runs.load_network(run, device), lesions, boxes, experiment.patches, experiment.train.precision)
     by_image = pd.DataFrame(scores, index=list(lesions.image_ids), columns=list(classes_of(experiment.task)))

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from PIL import Image, PngImagePlugin
 
-from arlrepro import runs
+from arlrepro import material, runs
 from arlrepro.archive import Run
 from arlrepro.config import CLASSES, classes_of
 from arlrepro.errors import DatasetError, RunError, some
@@ -90,9 +90,8 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
             continue
         side = experiment.data.side
         pixels = np.array(image.resize((side, side), Image.Resampling.LANCZOS))[None]
-        lesion = Lesions.load(
-            (image_id,), pixels, np.zeros((1, 2), dtype=np.int64), experiment.patches.side, runs.choose_device(device)
-        )
+        where, unknown = material.choose_device(device), np.zeros((1, 2), dtype=np.int64)
+        lesion = Lesions.load((image_id,), pixels, unknown, experiment.patches.side, where)
         probabilities = score(network, lesion, boxes, experiment.patches, experiment.train.precision)[0]
         whole = cut(
             lesion.levels, torch.zeros(1, dtype=torch.long), whole_image(experiment.patches), experiment.patches

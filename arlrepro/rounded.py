@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from arlrepro import runs
+from arlrepro import material, runs
 from arlrepro.archive import committed_weights, read_run
 from arlrepro.errors import RunError
 from arlrepro.patches import evaluation_boxes
@@ -49,7 +49,7 @@ def commit_weights(folder: Path) -> Path:
         raise RunError(f"{folder}: no {runs.WEIGHTS}; only a live run has weights to round, runs/<profile>/<id>")
     experiment, network = run.experiment, runs.load_network(run, "cpu")
     rounded = round_weights(network)
-    drawn = runs.gallery(experiment, torch.device("cpu"))
+    drawn = material.gallery(experiment, torch.device("cpu"))
     boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
 
     def scores() -> np.ndarray:

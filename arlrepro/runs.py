@@ -4,22 +4,17 @@ Live runs lie in `runs/<profile>/<id>/`, with their weights; archived ones in `r
 files that are committed. A folder appears under its final name only when it is complete.
 """
 
-import ast
-import hashlib
 import importlib.metadata
-import inspect
-import os
 import platform
 import shutil
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from arlrepro import cache, folds, isic, scene, signs, synthetic
+from arlrepro import isic, material
 from arlrepro.archive import (
     PREDICTION_COLUMNS,
     RESULTS,
@@ -32,8 +27,8 @@ from arlrepro.archive import (
     root,
     write_run,
 )
-from arlrepro.config import CLASSES, DataConfig, Experiment, classes_of, profile
-from arlrepro.errors import ConfigError, DatasetError, RunError
+from arlrepro.config import CLASSES, Experiment, classes_of, profile
+from arlrepro.errors import ConfigError, RunError
 from arlrepro.progress import bar
 
 if TYPE_CHECKING:
@@ -43,70 +38,9 @@ if TYPE_CHECKING:
     from arlrepro.predict import Lesions
 
 RUNS = Path("runs")
-DEFAULT_DATA = Path("data/isic2017")
-EXTRA = "extra"  # folder beside the official files, as `arlrepro data extra` makes it
 LOGS = ("none", "csv", "tensorboard")
 #: Added to a run's seed for the weights of a network that learned nothing, which its maps are compared with.
 UNTRAINED = 1000
-#: Drawn lesions whose maps are archived with every run, so that the published book can show where a network looks.
-GALLERY = (
-    *(("melanoma", seed) for seed in (1, 2)),
-    *(("seborrheic_keratosis", seed) for seed in (3, 4)),
-    *(("nevus", seed) for seed in (5, 6)),
-)
-
-
-def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
-    """Open the images of an experiment; the synthetic set is drawn first where it is not there yet.
-
-    Its folder is named after what is drawn and by which code, so that other code draws it again.
-
-    Args:
-        config: says which source.
-        data: folder in the official layout; if empty, the environment variable ARLREPRO_DATA (an absolute path),
-            else `data/isic2017`. Synthetic data have a place of their own.
-
-    Raises:
-        DatasetError: the folder is missing or not in the official layout.
-    """
-    if config.source == "synthetic":
-        counts = dict(
-            zip(
-                ("training", "validation", "test"),
-                (config.synthetic_training, config.synthetic_validation, config.synthetic_test),
-                strict=True,
-            )
-        )
-        kind = f"synthetic-{config.side}px-{'-'.join(str(count) for count in counts.values())}-{drawing()}"
-        folder = root() / "data" / kind
-        if not folder.is_dir():
-            synthetic.write_dataset(folder, side=config.side, counts=counts)
-        return isic.read_dataset(folder)
-    where = data or os.environ.get("ARLREPRO_DATA") or str(root() / DEFAULT_DATA)
-    if not data and where == os.environ.get("ARLREPRO_DATA") and not Path(where).is_absolute():
-        raise ConfigError(f"ARLREPRO_DATA is {where!r}; it must be an absolute path")
-    dataset = isic.read_dataset(Path(where))
-    if config.extra:
-        dataset = isic.with_extra(dataset, isic.read_dataset(Path(where) / EXTRA, ["training"]))
-    return dataset
-
-
-def drawing() -> str:
-    """Six digits of a hash of what decides which lesions are drawn: the code, without its comments, and `GALLERY`."""
-    code = [ast.dump(ast.parse(inspect.getsource(module))) for module in (scene, signs, synthetic)]
-    return hashlib.sha256(repr((code, GALLERY)).encode()).hexdigest()[:6]
-
-
-def open_images(experiment: Experiment, data: str = "") -> tuple[isic.IsicDataset, cache.ImageArray]:
-    """Open an experiment's data and decode them."""
-    dataset = open_data(experiment.data, data)
-    return dataset, decode(dataset, experiment)
-
-
-def decode(dataset: isic.IsicDataset, experiment: Experiment) -> cache.ImageArray:
-    """Decode a data set at the side that an experiment's networks see, once for all runs."""
-    side = experiment.data.side
-    return cache.prepare(dataset, side, root() / "data" / "cache" / f"{dataset.fingerprint[:12]}-{side}")
 
 
 def live_folder(profile_name: str) -> Path:
@@ -119,56 +53,6 @@ def archived_folder(profile_name: str) -> Path:
     return root() / RESULTS / profile_name
 
 
-@dataclass(frozen=True)
-class Bench:
-    """An experiment's images, decoded and on the device, a split at a time."""
-
-    dataset: isic.IsicDataset
-    images: cache.ImageArray
-    device: "torch.device"
-    patch_side: int
-
-    @classmethod
-    def set_up(cls, experiment: Experiment, data: str, device: str) -> "Bench":
-        """Choose the device, open and decode the data; of several processes one decodes, and the others wait."""
-        from arlrepro.machine import launch
-
-        where = choose_device(device)
-        with launch(where).rank_zero_first():
-            return cls(*open_images(experiment, data), where, experiment.patches.side)
-
-    @cached_property
-    def groups(self) -> np.ndarray:
-        """Which images may show the same lesion, see `folds.look_alikes`."""
-        return folds.look_alikes(self.images.pixels)
-
-    def for_run(self, experiment: Experiment, seed: int) -> "Bench":
-        """The same images, in cross-validation with the splits of the experiment's fold; the seed draws the folds."""
-        if not experiment.data.folds:
-            return self
-        lesions = folds.with_fold(self.dataset.lesions, self.groups, experiment.data.folds, experiment.data.fold, seed)
-        return replace(self, dataset=self.dataset.with_splits(lesions["split"]))
-
-    def rows(self, split: str) -> np.ndarray:
-        """The rows of the array that hold a split."""
-        return np.flatnonzero(self.dataset.lesions["split"] == split)
-
-    def lesions(self, split: str) -> "Lesions":
-        """One split's images on the device."""
-        rows = self.rows(split)
-        if not len(rows):
-            raise DatasetError(f"{self.dataset.root}: the {split} split has no images")
-        return self.at(rows)
-
-    def at(self, rows: np.ndarray) -> "Lesions":
-        """Some rows of the array on the device."""
-        from arlrepro.predict import Lesions
-
-        ids = tuple(self.images.image_ids[row] for row in rows)
-        labels = self.dataset.lesions.loc[list(ids), list(CLASSES)].to_numpy(dtype=np.int64)
-        return Lesions.load(ids, self.images.pixels[rows], labels, self.patch_side, self.device)
-
-
 def train_or_load(
     experiment: Experiment,
     seed: int,
@@ -176,7 +60,7 @@ def train_or_load(
     *,
     data: str = "",
     device: str = "auto",
-    bench: Bench | None = None,
+    bench: material.Bench | None = None,
     log: str = "none",
     checkpoint_every: float = 300.0,
 ) -> Run:
@@ -187,7 +71,7 @@ def train_or_load(
         seed: of the run.
         folder: where runs of this profile lie; the run becomes `folder/<id>`, while it trains `folder/<id>.part`. If
             several machines train, it lies on a disk that they share.
-        data: see `open_data`.
+        data: see `material.open_data`.
         device: `auto` (a GPU where there is one), `cpu` or `cuda`.
         bench: images already on the device, if several runs share them.
         log: `csv` or `tensorboard` keeps the history in the run's folder in that form, too, while it grows.
@@ -204,14 +88,14 @@ def train_or_load(
         run = read_run(done)
         if bench is not None:
             _refuse_other_images(run, bench.dataset)
-        if experiment.data.source == "synthetic" and run.environment.get("drawing") != drawing():
+        if experiment.data.source == "synthetic" and run.environment.get("drawing") != material.drawing():
             raise RunError(f"{done}: its lesions were drawn by other code than today's; remove it to make it again")
         return run
     from arlrepro.checkpoints import Checkpoint
     from arlrepro.machine import launch
     from arlrepro.train import train
 
-    bench = (bench or Bench.set_up(experiment, data, device)).for_run(experiment, seed)
+    bench = (bench or material.Bench.set_up(experiment, data, device)).for_run(experiment, seed)
     fabric = launch(bench.device)
     part = folder / f"{done.name}.part"
     part.mkdir(parents=True, exist_ok=True)
@@ -272,7 +156,7 @@ def _refuse_other_images(run: Run, dataset: isic.IsicDataset) -> None:
         )
 
 
-def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
+def measure(run: Run, network: "torch.nn.Module", bench: material.Bench) -> Run:
     """Score both held-out splits and measure all that needs weights or images, as numbers for the archive."""
     from arlrepro import attention
     from arlrepro.patches import evaluation_boxes
@@ -302,14 +186,14 @@ def measure(run: Run, network: "torch.nn.Module", bench: Bench) -> Run:
 
 
 def _measures(
-    network: "ResNet", test: "Lesions", by_lesion: pd.DataFrame, run: Run, bench: Bench
+    network: "ResNet", test: "Lesions", by_lesion: pd.DataFrame, run: Run, bench: material.Bench
 ) -> dict[str, pd.DataFrame]:
     """What is archived of a network beside its scores, by the name of its file; see `measures`."""
     from arlrepro import measures
     from arlrepro.train import build
 
     experiment, masks = run.experiment, bench.images.masks
-    drawn = gallery(experiment, bench.device)
+    drawn = material.gallery(experiment, bench.device)
     found = measures.of_images(network, test, drawn, experiment) | {"terms": measures.ratios(by_lesion)}
     if masks is not None:
         rows = bench.rows("test")
@@ -334,23 +218,12 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     run = read_run(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder}: no {WEIGHTS}; only a live run can be measured, runs/<profile>/<id>")
-    bench = Bench.set_up(run.experiment, data, device).for_run(run.experiment, run.seed)
+    bench = material.Bench.set_up(run.experiment, data, device).for_run(run.experiment, run.seed)
     _refuse_other_images(run, bench.dataset)
     measured = measure(run, load_network(run, device), bench)
-    environment = {**run.environment, "drawing": drawing()}
+    environment = {**run.environment, "drawing": material.drawing()}
     write_run(replace(measured, predictions=run.predictions, environment=environment), folder)
     return read_run(folder)
-
-
-def gallery(experiment: Experiment, device: "torch.device") -> "Lesions":
-    """The drawn lesions of `GALLERY` as a network of this experiment sees them; ids are `<kind>-<seed>`."""
-    from arlrepro.predict import Lesions
-
-    side = experiment.data.side
-    drawn = [synthetic.draw_lesion(kind, seed, side) for kind, seed in GALLERY]
-    labels = np.array([[int(kind == name) for name in CLASSES] for kind, _ in GALLERY])
-    ids = tuple(f"{kind}-{seed}" for kind, seed in GALLERY)
-    return Lesions.load(ids, np.stack([one.image for one in drawn]), labels, experiment.patches.side, device)
 
 
 def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
@@ -371,7 +244,7 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
             f"{run.id}: no {WEIGHTS} in {run.folder}; archived runs keep none: train it with `arlrepro train "
             f"--profile {profile_name} --network {run.network} --task {run.experiment.task} --seed {run.seed}`"
         )
-    where = choose_device(device)
+    where = material.choose_device(device)
     # Reason: the weights that it started from are replaced, and need not be here any more.
     blank = replace(run.experiment, network=replace(run.experiment.network, weights="none"))
     network = build(blank, run.seed, where)
@@ -408,7 +281,7 @@ def reproduce(
 
     Args:
         profile_name: the profile.
-        data: see `open_data`.
+        data: see `material.open_data`.
         device: see `train_or_load`.
         first_seed_only: make one run of each network and task, enough to draw pictures with.
         log: see `train_or_load`.
@@ -419,7 +292,7 @@ def reproduce(
     wanted = [(experiment, seed) for seed in seeds for experiment in chosen.experiments()]
     missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
     runs = [train_or_load(experiment, seed, folder) for experiment, seed in wanted if (experiment, seed) not in missing]
-    bench = Bench.set_up(chosen.experiment, data, device) if missing else None
+    bench = material.Bench.set_up(chosen.experiment, data, device) if missing else None
     progress = bar(total=len(wanted), initial=len(runs), desc=f"runs of {chosen.name}", unit="run", disable=not missing)
     with progress:
         for left, (experiment, seed) in zip(range(len(missing), 0, -1), missing, strict=True):
@@ -448,23 +321,6 @@ def open_study(profile_name: str, data: str = "") -> Study:
     return Study(chosen, (*archived, *(run for run in live if run.id not in known)))
 
 
-def choose_device(name: str) -> "torch.device":
-    """The device of a name: `auto` is a GPU where there is one.
-
-    Raises:
-        ConfigError: no such name, or no such device here.
-    """
-    import torch
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"unknown device {name!r}; known: auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device cuda: this machine has no CUDA device that torch can use; give cpu or auto")
-    if name == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun says which one is this process's
-
-
 def save_weights(network: "torch.nn.Module", path: Path) -> None:
     """Write a network's state dict as safetensors."""
     from safetensors.torch import save_file
@@ -485,6 +341,6 @@ def _environment(device: "torch.device", processes: int, seconds: float) -> dict
         "processes": processes,
         "threads": torch.get_num_threads(),
         "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
-        "drawing": drawing(),
+        "drawing": material.drawing(),
         "seconds": round(seconds, 1),
     }

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from arlrepro import baselines, beyond, crossvalidated, external, runs, signs, synthetic, words
+from arlrepro import baselines, beyond, crossvalidated, external, material, runs, signs, synthetic, words
 from arlrepro.archive import RESULTS, Run, Study, read_study
 from arlrepro.config import CLASSES, Experiment, classes_of, profile
 from arlrepro.errors import RunError
@@ -33,7 +33,7 @@ def composition(study: Study) -> pd.DataFrame:
     if report is not None:
         counts = pd.DataFrame.from_dict(report["counts"], orient="index")
     else:
-        lesions = runs.open_data(study.profile.experiment.data).lesions
+        lesions = material.open_data(study.profile.experiment.data).lesions
         counts = lesions.groupby("split", sort=False)[list(CLASSES)].sum().astype(int)
         counts.insert(0, "images", lesions.groupby("split", sort=False).size())
         counts["neither"] = counts["images"] - counts[list(CLASSES)].sum(axis=1)
@@ -55,7 +55,7 @@ def colour_baseline(study: Study) -> pd.DataFrame:
     if path.is_file():
         rows["colour statistics, no network"] = summary(pd.read_csv(path))["test"]
     elif study.profile.experiment.data.source == "synthetic":
-        dataset, images = runs.open_images(study.profile.experiment)
+        dataset, images = material.open_images(study.profile.experiment)
         scores = baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels)
         rows["colour statistics, no network"] = summary(scores)["test"]
     rows |= {f"{words.network(run.network)}, seed {run.seed}": run.metrics["test"] for run in study.runs}
@@ -76,10 +76,10 @@ def archive_beside(profile_name: str, data: str = "") -> list[Path]:
     study = read_study(chosen, folder)
     folder.mkdir(parents=True, exist_ok=True)
     if chosen.experiment.data.folds:
-        known = baselines.people(runs.open_data(chosen.experiment.data, data).lesions)
+        known = baselines.people(material.open_data(chosen.experiment.data, data).lesions)
         tables = {SUBGROUPS: beyond.subgroups(crossvalidated.out_of_fold(study), known, "test")}
     else:
-        dataset, images = runs.open_images(chosen.experiment, data)
+        dataset, images = material.open_images(chosen.experiment, data)
         known = baselines.people(dataset.lesions)
         tables = {
             COLOUR: baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels),
@@ -99,7 +99,7 @@ def subgroups(study: Study) -> pd.DataFrame:
         return beyond.subgroups_table(pd.read_csv(path))
     if study.profile.experiment.data.source != "synthetic":
         return pd.DataFrame()
-    known = baselines.people(runs.open_data(study.profile.experiment.data).lesions)
+    known = baselines.people(material.open_data(study.profile.experiment.data).lesions)
     return beyond.subgroups_table(beyond.subgroups(study, known))
 
 
@@ -109,7 +109,7 @@ def _scored_by_age_and_sex(study: Study) -> pd.DataFrame:
         return pd.read_csv(path)
     if study.profile.experiment.data.source != "synthetic":
         return pd.DataFrame()
-    known = baselines.people(runs.open_data(study.profile.experiment.data).lesions)
+    known = baselines.people(material.open_data(study.profile.experiment.data).lesions)
     return baselines.score_by_age_and_sex(known) if len(known) else pd.DataFrame()
 
 
@@ -195,7 +195,8 @@ def data_report(study: Study) -> dict[str, Any] | None:
 
 def drawn_lesions(experiment: Experiment) -> dict[str, synthetic.SyntheticLesion]:
     """The drawn lesions whose maps every run archives, at the side that its networks saw; ids are `<kind>-<seed>`."""
-    return {f"{kind}-{seed}": synthetic.draw_lesion(kind, seed, experiment.data.side) for kind, seed in runs.GALLERY}
+    side = experiment.data.side
+    return {f"{kind}-{seed}": synthetic.draw_lesion(kind, seed, side) for kind, seed in material.GALLERY}
 
 
 def each_sign(side: int = 192) -> dict[str, tuple[str, str, synthetic.SyntheticLesion, synthetic.SyntheticLesion]]:
@@ -286,7 +287,7 @@ def real_lesions(study: Study, data: str, seed: int = 0) -> Looked:
 
     of_runs = {network: _with_weights(study, network, study.profile.seeds[0]) for network in study.profile.networks}
     kinds = hits_and_misses(of_runs[study.profile.networks[-1]], seed)
-    bench = runs.Bench.set_up(study.profile.experiment, data, "auto")
+    bench = material.Bench.set_up(study.profile.experiment, data, "auto")
     row = {image_id: number for number, image_id in enumerate(bench.images.image_ids)}
     rows = np.array([row[one] for one in kinds])
     masks: Bool[np.ndarray, "lesions side side"] = (

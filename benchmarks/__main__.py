@@ -18,11 +18,11 @@ from torchvision import transforms
 
 from arlrepro.archive import RESULTS, root
 from arlrepro.config import KINDS, PatchConfig
+from arlrepro.material import choose_device
 from arlrepro.models import create
 from arlrepro.patches import cut, epoch, pyramid
 from arlrepro.precision import autocast
 from arlrepro.progress import bar
-from arlrepro.runs import choose_device
 from arlrepro.synthetic import draw_lesion
 from benchmarks.epochs import epochs, memory
 

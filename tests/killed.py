@@ -9,7 +9,8 @@ from arlrepro.checkpoints import Checkpoint
 from arlrepro.runs import save_weights
 from arlrepro.train import train
 
-out = Path(sys.argv[1])
-training, validation = made_lesions(24, seed=1), made_lesions(12, seed=2)
-trained = train(short_experiment(), 0, training, validation, Checkpoint(out / "state", every=0.0))
-save_weights(trained.network, out / "weights")
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    training, validation = made_lesions(24, seed=1), made_lesions(12, seed=2)
+    trained = train(short_experiment(), 0, training, validation, Checkpoint(out / "state", every=0.0))
+    save_weights(trained.network, out / "weights")

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from arlrepro import cli, isic, pictures, runs, shown, synthetic
+from arlrepro import cli, isic, material, pictures, runs, shown, synthetic
 from arlrepro.archive import FILES, MEASURES, WEIGHTS
 from arlrepro.config import CLASSES, PAPER, PROFILES, SMOKE, DataConfig, Profile
 from arlrepro.errors import ConfigError, DatasetError, RunError
@@ -79,20 +79,20 @@ def test_a_run_that_is_there_is_not_made_again(study, tiny, monkeypatch):
 
 def test_lesions_drawn_by_other_code_are_noticed(study, place, tiny, monkeypatch):
     monkeypatch.setattr(synthetic, "write_dataset", lambda folder, **_: pytest.fail(f"drew {folder.name}"))
-    monkeypatch.setattr(runs, "GALLERY", (("nevus", 1),))
+    monkeypatch.setattr(material, "GALLERY", (("nevus", 1),))
     run = study.runs[0]
     with pytest.raises(RunError) as caught:
         runs.reproduce("tiny")
     assert str(caught.value) == (
         f"{run.folder}: its lesions were drawn by other code than today's; remove it to make it again"
     )
-    with pytest.raises(pytest.fail.Exception, match=rf"^drew synthetic-64px-18-9-9-{runs.drawing()}$"):
-        runs.open_data(tiny.experiment.data)
+    with pytest.raises(pytest.fail.Exception, match=rf"^drew synthetic-64px-18-9-9-{material.drawing()}$"):
+        material.open_data(tiny.experiment.data)
 
 
 def test_a_run_of_other_images_is_refused(study, place, tiny):
     run = study.runs[0]
-    bench = runs.Bench.set_up(run.experiment, "", "cpu")
+    bench = material.Bench.set_up(run.experiment, "", "cpu")
     fewer = replace(bench.dataset, lesions=bench.dataset.lesions.iloc[1:])
     with pytest.raises(RunError) as caught:
         runs.train_or_load(run.experiment, 0, place / "runs" / "tiny", bench=replace(bench, dataset=fewer))
@@ -104,7 +104,7 @@ def test_a_run_of_other_images_is_refused(study, place, tiny):
 
 def test_the_stored_weights_give_the_stored_scores(study, tiny):
     run = study.of("arl_cnn14")[0]
-    bench = runs.Bench.set_up(run.experiment, "", "cpu")
+    bench = material.Bench.set_up(run.experiment, "", "cpu")
     boxes = evaluation_boxes(run.experiment.patches, run.experiment.evaluation)
     scores = score(runs.load_network(run, "cpu"), bench.lesions("test"), boxes, run.experiment.patches)
     stored = run.of("test")[["melanoma", "seborrheic_keratosis"]].to_numpy()
@@ -173,7 +173,7 @@ def test_extra_images_join_the_training_split(place, tmp_path, monkeypatch):
         (extra / f"extra{number}.jpg").write_bytes(others.image_bytes(image_id))
     table = others.lesions.assign(image_id=[f"extra{number}" for number in range(5)], split="training")
     table.to_csv(extra / "extra.csv", index=False)
-    plain, joined = (runs.open_data(DataConfig(extra=one), str(official)) for one in (False, True))
+    plain, joined = (material.open_data(DataConfig(extra=one), str(official)) for one in (False, True))
     assert plain.lesions["split"].value_counts().to_dict() == {"training": 4, "validation": 3, "test": 3}
     assert joined.lesions["split"].value_counts().to_dict() == {"training": 9, "validation": 3, "test": 3}
     assert list(joined.lesions.index[:9]) == [*plain.lesions.index[:4], *(f"extra{number}" for number in range(5))]
@@ -183,7 +183,7 @@ def test_extra_images_join_the_training_split(place, tmp_path, monkeypatch):
 
 def test_a_run_of_a_fold_is_tested_on_its_fold_alone(place, tiny):
     folded = replace(tiny.experiments()[0], data=replace(tiny.experiment.data, folds=3, fold=1))
-    bench = runs.Bench.set_up(folded, "", "cpu")
+    bench = material.Bench.set_up(folded, "", "cpu")
     run = runs.train_or_load(folded, 0, place / "runs" / "tiny-cv", bench=bench)
     expected = bench.for_run(folded, 0).dataset.lesions["split"]
     assert expected.value_counts().to_dict() == {"training": 12, "validation": 12, "test": 12}
@@ -249,24 +249,24 @@ def test_the_papers_protocol_runs_end_to_end_with_only_sizes_and_counts_shrunk(t
 def test_real_images_are_looked_for_where_the_caller_says(place, tmp_path, monkeypatch):
     config = DataConfig(source="isic2017", side=64)
     with pytest.raises(DatasetError, match=re.escape(f"{place}/data/isic2017")):
-        runs.open_data(config)
+        material.open_data(config)
     monkeypatch.setenv("ARLREPRO_DATA", str(tmp_path / "there"))
     with pytest.raises(DatasetError, match=re.escape(f"{tmp_path}/there")):
-        runs.open_data(config)
+        material.open_data(config)
     with pytest.raises(DatasetError, match=re.escape(f"{tmp_path}/here")):
-        runs.open_data(config, str(tmp_path / "here"))
+        material.open_data(config, str(tmp_path / "here"))
     monkeypatch.setenv("ARLREPRO_DATA", "not/absolute")
     with pytest.raises(ConfigError, match=r"^ARLREPRO_DATA is 'not/absolute'; it must be an absolute path$"):
-        runs.open_data(config)
+        material.open_data(config)
 
 
 def test_a_device_that_is_not_here_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert runs.choose_device("auto") == torch.device("cpu")
+    assert material.choose_device("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"^device cuda: this machine has no CUDA device"):
-        runs.choose_device("cuda")
+        material.choose_device("cuda")
     with pytest.raises(ConfigError, match=r"^unknown device 'tpu'; known: auto, cpu, cuda$"):
-        runs.choose_device("tpu")
+        material.choose_device("tpu")
 
 
 @pytest.mark.gpu
@@ -276,6 +276,6 @@ def test_a_gpu_gives_the_scores_of_the_cpu(study):
     boxes = evaluation_boxes(run.experiment.patches, run.experiment.evaluation)
     both = []
     for device in ("cpu", "cuda"):
-        lesions = runs.Bench.set_up(run.experiment, "", device).lesions("test")
+        lesions = material.Bench.set_up(run.experiment, "", device).lesions("test")
         both.append(score(runs.load_network(run, device), lesions, boxes, run.experiment.patches, "fp32"))
     np.testing.assert_allclose(*both, atol=1e-4)

@@ -9,6 +9,7 @@ from arlrepro.machine import launch
 from arlrepro.runs import save_weights
 from arlrepro.train import train
 
-training = made_lesions(24, seed=1)
-network = train(short_experiment(epochs=2, parts=2), 0, training, made_lesions(12, seed=2)).network
-save_weights(network, Path(sys.argv[1]) / f"of-rank-{launch(training.levels[0].device).global_rank}")
+if __name__ == "__main__":
+    training = made_lesions(24, seed=1)
+    network = train(short_experiment(epochs=2, parts=2), 0, training, made_lesions(12, seed=2)).network
+    save_weights(network, Path(sys.argv[1]) / f"of-rank-{launch(training.levels[0].device).global_rank}")
