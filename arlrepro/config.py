@@ -219,13 +219,15 @@ class Profile:
 PAPER = Profile(
     name="paper",
     purpose="the paper's protocol on the full-size images, from ImageNet weights; needs a GPU",
-    # Departure: no extra training images (`--set data.extra=true` adds them); the paper trained with 1,320.
+    # Departure: no extra training images; the paper trained with 1,320.
     # Reason: which ones they were is not published, so the images are those that everyone has.
+    # Effect: not measured; `--set data.extra=true` would measure it.
     experiment=Experiment(
         network=NetworkConfig(weights="imagenet"),
         # Source: AP gives 0.0001 for ARL-CNN50 fine-tuned from ImageNet.
         train=TrainConfig(learning_rate=0.0001),
         # Departure: ImageNet's channel mean and std, which its weights were trained with (AP code), for both networks.
+        # Effect: not measured; `--set` of patches.mean and patches.std would measure it.
         patches=PatchConfig(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     ),
     networks=("resnet50", "arl_cnn50"),
@@ -239,17 +241,22 @@ ISIC2017_256 = Profile(
     experiment=Experiment(
         # Departure: one network scores both tasks; the paper trains one network for each.
         # Reason: it halves the cost of a run, and every comparison here is between networks trained alike.
+        # Effect: not measured; `--task melanoma` and `--task seborrheic_keratosis` would measure it.
         task="joint",
         # Departure: patches are cut from 256-px copies; the paper cut them from full-size images.
         # Reason: the full-size images are 12 GB; a patch of one fifth is 51 px of a copy.
+        # Effect: not measured; the AUC of the patches of each size alone says where detail is missing.
         data=DataConfig(side=256),
         # Departure: a patch is 128 px wide; the paper's is 224.
         # Reason: the cost of a step falls to a third, and a 256-px copy has no more detail to give.
+        # Effect: not measured; `--set patches.side=224` would measure it.
         patches=PatchConfig(side=128),
         # Departure: an epoch draws one patch an image and there are 60 epochs; the paper draws 60 patches an image.
-        # Reason: a run ends within 45 minutes on two cores.
+        # Reason: a run ends in about an hour on two cores without bfloat16 units, sooner on others.
+        # Effect: not measured; `--set train.patches_per_image=60` would measure it, at sixty times the cost.
         # Departure: no early stopping; the state with the best validation AUC is kept.
         # Reason: every run costs the same, and the schedule's halvings are all seen.
+        # Effect: not measured; `--set train.patience=20` would measure it.
         train=TrainConfig(epochs=60, patches_per_image=1, patience=0, validate_every=2),
     ),
     networks=("resnet14", "arl_cnn14"),

@@ -22,7 +22,9 @@ from arlrepro.power import detectable_difference, detectable_in_cross_validation
 
 CODE = Path(__file__).parent
 #: Words that begin a comment with a meaning, and so end the one before.
-KEYWORDS = ("Paper", "Departure", "Reason", "Source")
+KEYWORDS = ("Paper", "Departure", "Reason", "Effect", "Source")
+#: Said of a departure whose comment names no effect.
+NOT_MEASURED = "not measured"
 
 
 def published() -> pd.DataFrame:
@@ -236,10 +238,10 @@ def _shown(value: Any) -> str:
 
 
 def departures() -> pd.DataFrame:
-    """Every departure from the paper, as the comment beside the code says it, with its reason where one is given.
+    """Every departure from the paper, as the comment beside the code says it, with its reason and its effect.
 
     Returns:
-        Columns `module`, `departure`, `reason`, in the order of the modules' names and lines.
+        Columns `module`, `departure`, `reason`, `effect`, in the order of the modules' names and lines.
     """
     rows = [
         {"module": path.stem, **marked}
@@ -247,7 +249,7 @@ def departures() -> pd.DataFrame:
         if "Departure: " in (source := path.read_text(encoding="utf8"))
         for marked in departures_in(source)
     ]
-    return pd.DataFrame(rows, columns=["module", "departure", "reason"])
+    return pd.DataFrame(rows, columns=["module", "departure", "reason", "effect"])
 
 
 def departures_in(source: str) -> list[dict[str, str]]:
@@ -255,7 +257,7 @@ def departures_in(source: str) -> list[dict[str, str]]:
 
     Example:
         >>> departures_in("# Departure: five seeds; the paper\\n# has one.\\n# Reason: noise.\\nx = 1  # Paper: so.")
-        [{'departure': 'five seeds; the paper has one.', 'reason': 'noise.'}]
+        [{'departure': 'five seeds; the paper has one.', 'reason': 'noise.', 'effect': 'not measured'}]
     """
     found: list[dict[str, str]] = []
     for paragraph in _paragraphs(source):
@@ -263,9 +265,9 @@ def departures_in(source: str) -> list[dict[str, str]]:
         for keyword, text in zip(marks[1::2], marks[2::2], strict=True):
             said = " ".join(text.split())
             if keyword == "Departure":
-                found.append({"departure": said, "reason": ""})
-            elif keyword == "Reason" and found and marks[1] == "Departure":
-                found[-1]["reason"] = said
+                found.append({"departure": said, "reason": "", "effect": NOT_MEASURED})
+            elif keyword in ("Reason", "Effect") and found and marks[1] == "Departure":
+                found[-1][keyword.lower()] = said
     return found
 
 

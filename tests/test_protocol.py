@@ -81,12 +81,13 @@ Paper: nothing.
 # Departure: second.
 # Reason: because
 # it is.
+# Effect: none.
 x = 1  # Reason: of no departure
 '''
     assert protocol.departures_in(source) == [
-        {"departure": "squares; the paper has rectangles.", "reason": "speed."},
-        {"departure": "first; the paper: none.", "reason": ""},
-        {"departure": "second.", "reason": "because it is."},
+        {"departure": "squares; the paper has rectangles.", "reason": "speed.", "effect": protocol.NOT_MEASURED},
+        {"departure": "first; the paper: none.", "reason": "", "effect": protocol.NOT_MEASURED},
+        {"departure": "second.", "reason": "because it is.", "effect": "none."},
     ]
 
 
