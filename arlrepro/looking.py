@@ -262,7 +262,7 @@ def _of_block(block: str, column: str) -> Callable[[pd.DataFrame], pd.Series]:
 
 
 def term_over_training(study: Study) -> Figure:
-    """How the term grew: |α| of each epoch times the size of M x over x that the trained network has.
+    """How the term grew: the size of α in each epoch times the size of M x over x that the trained network has.
 
     The masks of the epochs were not kept, so this is the part of the growth that α accounts for; a thin line a run, a
     thick one the mean over seeds.
