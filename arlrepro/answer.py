@@ -16,8 +16,14 @@ from arlrepro.outcomes import Outcome
 from arlrepro.paper import published_value
 
 
-def in_short(verdicts: Sequence[Verdict], study: Study) -> pd.DataFrame:
-    """The answer in five lines; the difference is that of the claim which was named primary before the first run."""
+def in_short(verdicts: Sequence[Verdict], study: Study, baselines: pd.DataFrame) -> pd.DataFrame:
+    """The answer in six lines; the difference is that of the claim which was named primary before the first run.
+
+    Args:
+        verdicts: of all claims.
+        study: the runs.
+        baselines: `shown.colour_baseline`, whose first row needs no network.
+    """
     primary = next(one for one in verdicts if one.claim.primary)
     base, other = primary.claim.networks
     return pd.DataFrame(
@@ -26,6 +32,7 @@ def in_short(verdicts: Sequence[Verdict], study: Study) -> pd.DataFrame:
             "What did we do?": done(study),
             "What came out?": came_out(primary, study),
             "How sure are we?": how_sure(primary, study),
+            "And without a network?": without_network(baselines, study),
             "All the claims?": counted(verdicts),
         }.items(),
         columns=["", f"{words.network(other)} against {words.network(base)}"],
@@ -85,6 +92,19 @@ def _difference(primary: Verdict, study: Study) -> Outcome[Difference] | None:
     with suppress(RunError, MetricError):
         return outcomes.difference(study, primary.claim.networks, primary.claim.quantity)
     return None
+
+
+def without_network(baselines: pd.DataFrame, study: Study) -> str:
+    """What a regression on colours reaches, beside the networks: what they must beat to be worth comparing."""
+    of_networks = [
+        f"{words.network(network)} has {words.with_interval(found.estimate)}"
+        for network in study.profile.networks
+        if (found := outcomes.known(outcomes.figure, study, network, "mean_auc"))
+    ]
+    alone = [name for name in baselines.index if "no network" in name]
+    if not alone:
+        return "Not known here: `arlrepro baseline` says what colours alone give."
+    return "; ".join([f"Colours alone reach a mean AUC of {baselines.loc[alone[0], 'mean AUC']}", *of_networks]) + "."
 
 
 def counted(verdicts: Sequence[Verdict]) -> str:

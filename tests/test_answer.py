@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 from made import made_study
 
 from arlrepro import answer, claims
@@ -10,10 +11,12 @@ from arlrepro.config import DEMO
 
 CLAIMS = claims.read_claims()
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
+COLOURS = pd.DataFrame({"mean AUC": ["0.700 [0.650, 0.750]"]}, index=["colour statistics, no network"])
 
 
 def lines(study: Study) -> dict[str, str]:
-    return answer.in_short(claims.decide(CLAIMS, {study.profile.name: study}), study).iloc[:, 0].to_dict()
+    verdicts = claims.decide(CLAIMS, {study.profile.name: study})
+    return answer.in_short(verdicts, study, COLOURS).iloc[:, 0].to_dict()
 
 
 def test_a_gain_in_all_seeds_is_said_with_its_verdict():
@@ -46,3 +49,11 @@ def test_drawn_lesions_decide_no_claim():
 
 def test_the_published_gain_is_that_of_the_published_rows():
     assert "0.917 in place of 0.903 (+0.014)" in answer.claimed()
+
+
+def test_what_colours_alone_reach_stands_beside_the_networks():
+    study = made_study(GAINS)
+    said = lines(study)["And without a network?"]
+    assert said.startswith("Colours alone reach a mean AUC of 0.700 [0.650, 0.750]; ResNet-14 has 0.")
+    assert "; ARL-CNN14 has 0." in said
+    assert answer.without_network(COLOURS.iloc[:0], study).startswith("Not known here")
