@@ -49,12 +49,12 @@ def every_network(study: Study) -> Study:
 
 
 def lacking(study: Study) -> str:
-    """Which measures the runs of a study lack, a line each."""
-    for_arl = {"removal", "terms"}
+    """Which measures of where networks look the runs of a study lack, a line each."""
+    for_arl, of_scores = {"removal", "terms"}, {"scales"}
     told = []
     for run in study.runs:
-        wanted = [one for one in MEASURES if one not in for_arl or len(run.attention)]
-        absent = [one for one in wanted if one not in run.measures]
+        wanted = set(MEASURES) - of_scores - (set() if len(run.attention) else for_arl)
+        absent = [one for one in MEASURES if one in wanted and one not in run.measures]
         if "focus" in run.measures and "overlap" not in run.measures["focus"]:
             absent.append("overlap in focus")
         if absent:

@@ -31,7 +31,7 @@ def test_the_command_of_a_run_asks_for_that_very_run(monkeypatch):
     changed = replace(
         run,
         seed=3,
-        experiment=with_settings(run.experiment, ["train.epochs=5", "patches.scales=[0.5]", "network.mask=x"]),
+        experiment=with_settings(run.experiment, ["train.epochs=5", "patches.scales=[0.5]", "network.mask=sigmoid"]),
     )
     for one in (run, changed):
         program, *arguments = shlex.split(catalogue.command(one, "isic2017-256"))
