@@ -341,6 +341,12 @@ def benchmark() -> pd.DataFrame:
     return shown.set_index(["what", "precision"])
 
 
+def benchmark_memory() -> pd.DataFrame:
+    """The archived benchmark's peak memory of a training, by the number of images, and what each further image adds."""
+    rows = pd.DataFrame(_benchmark().get("memory", []), columns=["what", "MiB", "MiB an image more"])
+    return rows.set_index("what").round({"MiB": 0, "MiB an image more": 2}).astype({"MiB": int})
+
+
 def external_tests(study: Study) -> pd.DataFrame:
     """The archived external tests: AUC of each run on another data set and the paired differences; empty if not run.
 

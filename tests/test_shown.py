@@ -8,10 +8,10 @@ import pytest
 from test_archive import made_run
 from test_baselines import drawn_people
 
-from arlrepro import pictures, runs, shown
-from arlrepro.archive import Study
+from arlrepro import pictures, runs, shown, words
+from arlrepro.archive import RESULTS, Study, read_study
 from arlrepro.baselines import people, score_by_age_and_sex
-from arlrepro.config import CLASSES, ISIC2017_256, SMOKE
+from arlrepro.config import CLASSES, ISIC2017_256, SMOKE, profile
 
 PAIR = {
     "first": "MADE_00",
@@ -94,3 +94,18 @@ def test_age_and_sex_stand_beside_the_runs_on_the_same_lesions(study, tmp_path):
 def test_without_known_ages_there_is_no_baseline_of_them(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "archived_folder", lambda _profile: tmp_path)
     assert len(shown.age_and_sex_baseline(Study(ISIC2017_256, ()))) == 0
+
+
+def test_figures_by_group_in_the_archive_are_those_of_its_runs():
+    """`arlrepro baseline` writes them again when a run was added."""
+    archived = sorted((runs.root() / RESULTS).glob(f"*/{shown.SUBGROUPS}"))
+    assert archived
+    for path in archived:
+        study = read_study(profile(path.parent.name), path.parent)
+        for network, of_network in pd.read_csv(path).groupby("network"):
+            assert set(of_network["seeds"]) == {words.seeds(tuple(run.seed for run in study.of(network)))}
+
+
+def test_the_memory_of_a_training_is_that_of_the_archived_benchmark():
+    stored = json.loads((runs.root() / RESULTS / "benchmark.json").read_text())["memory"]
+    assert shown.benchmark_memory()["MiB"].tolist() == [round(row["MiB"]) for row in stored]
