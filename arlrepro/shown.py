@@ -319,9 +319,10 @@ def _benchmark() -> dict[str, Any]:
 def benchmark_machine() -> str:
     """The machine of the archived benchmark, in a line."""
     machine = _benchmark()["machine"]
+    units = "with" if machine["bfloat16_units"] else "without"
     return (
-        f"Measured on {machine['device']} with {machine['threads']} threads, torch {machine['torch']}, "
-        f"{machine['batch_size']} patches a batch, medians of {machine['repeats']}."
+        f"Measured on {machine['device']}, {units} bfloat16 units, {machine['threads']} threads, "
+        f"torch {machine['torch']}, {machine['batch_size']} patches a batch, medians of {machine['repeats']}."
     )
 
 

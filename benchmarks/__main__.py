@@ -21,7 +21,7 @@ from arlrepro.config import KINDS, PatchConfig
 from arlrepro.material import choose_device
 from arlrepro.models import create
 from arlrepro.patches import cut, epoch, pyramid
-from arlrepro.precision import autocast
+from arlrepro.precision import autocast, has_bfloat16_units
 from arlrepro.progress import bar
 from arlrepro.synthetic import draw_lesion
 from benchmarks.epochs import epochs, memory
@@ -174,6 +174,7 @@ def main() -> None:
     held = memory("arl_cnn50", given.batch_size, given.batch_size, 4 * given.batch_size)
     machine = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "bfloat16_units": device.type == "cuda" or has_bfloat16_units(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "batch_size": given.batch_size,
