@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 
 import pandas as pd
 
@@ -10,7 +9,6 @@ from arlrepro import outcomes, words
 from arlrepro.archive import Study
 from arlrepro.claims import CANNOT_TELL, VERDICTS, Verdict
 from arlrepro.comparisons import Difference
-from arlrepro.errors import MetricError, RunError
 from arlrepro.intervals import Estimate
 from arlrepro.outcomes import Outcome
 from arlrepro.paper import published_value
@@ -89,9 +87,7 @@ def how_sure(primary: Verdict, study: Study) -> str:
 
 
 def _difference(primary: Verdict, study: Study) -> Outcome[Difference] | None:
-    with suppress(RunError, MetricError):
-        return outcomes.difference(study, primary.claim.networks, primary.claim.quantity)
-    return None
+    return outcomes.known(outcomes.difference, study, primary.claim.networks, primary.claim.quantity)
 
 
 def without_network(baselines: pd.DataFrame, study: Study) -> str:

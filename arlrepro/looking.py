@@ -4,7 +4,6 @@ A run that was made before a measure was added lacks it; every table and figure 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,6 @@ from arlrepro import outcomes, words
 from arlrepro.archive import MEASURES, RESULTS, Study, read_study, root
 from arlrepro.comparisons import Difference
 from arlrepro.config import PROFILES
-from arlrepro.errors import MetricError, RunError
 from arlrepro.figures import COLOURS, canvas, no_runs, present
 from arlrepro.outcomes import Outcome
 
@@ -71,9 +69,7 @@ def lacking(study: Study) -> str:
 
 
 def _known(*given: object) -> Outcome[Difference] | None:
-    with suppress(RunError, MetricError):
-        return outcomes.of_lesions(*given)  # type: ignore[arg-type]
-    return None
+    return outcomes.known(outcomes.of_lesions, *given)
 
 
 def _table(rows: Sequence[Mapping[str, object]], study: Study, index: Sequence[str]) -> pd.DataFrame:
@@ -322,9 +318,7 @@ def answer(study: Study) -> pd.DataFrame:
             rows.append(_reply(question, pair, _known(study, pair, measure, _column("share"), "share")))
     for network in present(study):
         if any(len(run.attention) for run in study.of(network)):
-            removed = None
-            with suppress(RunError, MetricError):
-                removed = outcomes.difference(study, [network], "removal.mean_auc")
+            removed = outcomes.known(outcomes.difference, study, [network], "removal.mean_auc")
             rows.append(_reply("Is the mean AUC lower without the attention term?", [network], removed))
     order = {question: place for place, question in enumerate(dict.fromkeys(row["question"] for row in rows))}
     rows.sort(key=lambda row: order[row["question"]])
