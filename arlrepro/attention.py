@@ -13,7 +13,7 @@ from torchvision.models import ResNet
 
 from arlrepro.config import EvaluationConfig, Experiment, PatchConfig, classes_of
 from arlrepro.models import ARLBlock
-from arlrepro.patches import Boxes, cut, evaluation_boxes
+from arlrepro.patches import Boxes, evaluation_boxes
 from arlrepro.precision import autocast
 from arlrepro.predict import Lesions, score
 
@@ -38,7 +38,7 @@ def whole_images(
     box = whole_image(config)
     for start in range(0, len(lesions), BATCH):
         image = torch.arange(start, min(start + BATCH, len(lesions)))
-        yield image.numpy(), cut(lesions.levels, image, box[torch.zeros(len(image), dtype=torch.long)], config)
+        yield image.numpy(), lesions.cut(image, box[torch.zeros(len(image), dtype=torch.long)], config)
 
 
 @dataclass

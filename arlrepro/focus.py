@@ -132,7 +132,7 @@ def drawn_focus(network: ResNet, experiment: Experiment, device: torch.device) -
     labels = np.array([[int(one.kind == name) for name in CLASSES] for _, one in kept])
     ids = tuple(f"{one.kind}-{number}" for number, one in kept)
     pixels = np.stack([one.image for _, one in kept])
-    lesions = Lesions.load(ids, pixels, labels, experiment.patches.side, device)
+    lesions = Lesions.load(ids, pixels, labels, device)
     maps = mean_activation(network, lesions, experiment)
     masks = {
         "focus_drawn": np.stack([one.lesion_mask for _, one in kept]),

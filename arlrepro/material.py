@@ -108,7 +108,6 @@ class Bench:
     dataset: isic.IsicDataset
     images: cache.ImageArray
     device: "torch.device"
-    patch_side: int
 
     @classmethod
     def set_up(cls, experiment: Experiment, data: str, device: str) -> "Bench":
@@ -117,7 +116,7 @@ class Bench:
 
         where = choose_device(device)
         with launch(where).rank_zero_first():
-            return cls(*open_images(experiment, data), where, experiment.patches.side)
+            return cls(*open_images(experiment, data), where)
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -148,7 +147,7 @@ class Bench:
 
         ids = tuple(self.images.image_ids[row] for row in rows)
         labels = self.dataset.lesions.loc[list(ids), list(CLASSES)].to_numpy(dtype=np.int64)
-        return Lesions.load(ids, self.images.pixels[rows], labels, self.patch_side, self.device)
+        return Lesions.load(ids, self.images.pixels, labels, self.device, rows)
 
 
 def gallery(experiment: Experiment, device: "torch.device") -> "Lesions":
@@ -159,4 +158,4 @@ def gallery(experiment: Experiment, device: "torch.device") -> "Lesions":
     drawn = [synthetic.draw_lesion(kind, seed, side) for kind, seed in GALLERY]
     labels = np.array([[int(kind == name) for name in CLASSES] for kind, _ in GALLERY])
     ids = tuple(f"{kind}-{seed}" for kind, seed in GALLERY)
-    return Lesions.load(ids, np.stack([one.image for one in drawn]), labels, experiment.patches.side, device)
+    return Lesions.load(ids, np.stack([one.image for one in drawn]), labels, device)

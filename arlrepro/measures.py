@@ -49,7 +49,7 @@ def of_images(network: ResNet, test: Lesions, drawn: Lesions, experiment: Experi
         "maps": maps_of(network, drawn, experiment),
         "gallery": gallery,
         "patches": pd.DataFrame({"x": boxes.centre[:, 0], "y": boxes.centre[:, 1], "scale": boxes.scale}),
-        **drawn_focus(network, experiment, test.levels[0].device),
+        **drawn_focus(network, experiment, test.device),
     }
 
 

@@ -68,7 +68,7 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
 
     from arlrepro.attention import whole_image
     from arlrepro.maps import class_activation_maps
-    from arlrepro.patches import cut, evaluation_boxes
+    from arlrepro.patches import evaluation_boxes
     from arlrepro.precision import autocast
     from arlrepro.predict import Lesions, score
 
@@ -91,11 +91,9 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
         side = experiment.data.side
         pixels = np.array(image.resize((side, side), Image.Resampling.LANCZOS))[None]
         where, unknown = material.choose_device(device), np.zeros((1, 2), dtype=np.int64)
-        lesion = Lesions.load((image_id,), pixels, unknown, experiment.patches.side, where)
+        lesion = Lesions.load((image_id,), pixels, unknown, where)
         probabilities = score(network, lesion, boxes, experiment.patches, experiment.train.precision)[0]
-        whole = cut(
-            lesion.levels, torch.zeros(1, dtype=torch.long), whole_image(experiment.patches), experiment.patches
-        )
+        whole = lesion.cut(torch.zeros(1, dtype=torch.long), whole_image(experiment.patches), experiment.patches)
         with autocast(whole.device, experiment.train.precision):
             activation = class_activation_maps(network, whole)[0].mean(dim=0).cpu().numpy()
         rows.append({"image_id": image_id, **dict(zip(classes, probabilities, strict=True)), "note": note})

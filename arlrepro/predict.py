@@ -1,5 +1,6 @@
 """From a network and images to one score a lesion: the mean over its evaluation patches."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -7,11 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import nn
+from torch import Tensor, nn
 
 from arlrepro.config import PatchConfig
 from arlrepro.intervals import auc_interval
-from arlrepro.patches import Boxes, Levels, cut, pyramid
+from arlrepro.patches import Boxes, Pixels, cut
 from arlrepro.precision import autocast
 
 #: Wraps an iterable of a known length in a progress bar, or leaves it as it is.
@@ -20,36 +21,57 @@ Progress = Callable[[Iterable[int], str], Iterable[int]]
 
 @dataclass(frozen=True)
 class Lesions:
-    """Images of one split on a device, with their labels, in one order."""
+    """Images of one split, with their labels, in one order."""
 
     image_ids: tuple[str, ...]
-    levels: Levels  # the images and their reduced copies, see `patches.pyramid`
+    pixels: Pixels  # these images among others: on a CPU those of a mapped file, on a GPU no others
+    rows: Int[Tensor, " lesions"]  # where each lies in `pixels`; on the CPU
     labels: Int[np.ndarray, "lesions classes"]  # 0 or 1, in the order of `config.CLASSES`
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are, and so the patches cut from them."""
+        return self.pixels.device
+
     @classmethod
     def load(
         cls,
         image_ids: tuple[str, ...],
-        pixels: UInt8[np.ndarray, "lesions side side 3"],
+        pixels: UInt8[np.ndarray, "images side side 3"],
         labels: Int[np.ndarray, "lesions classes"],
-        patch_side: int,
         device: torch.device,
+        rows: Int[np.ndarray, " lesions"] | None = None,
     ) -> "Lesions":
-        """Put decoded images on the device, whole, with the reduced copies that shrinking patches are read from."""
-        on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
-        return cls(image_ids, pyramid(on_device, patch_side), labels)
+        """Decoded images for a device: put on a GPU whole, left where they are for a CPU, mapped file or not.
+
+        Args:
+            image_ids: of the lesions.
+            pixels: these images, perhaps among others.
+            labels: of the lesions, 0 or 1.
+            device: of the network that will see them.
+            rows: where each lesion lies in `pixels`; by default they are these lesions in their order.
+        """
+        where = np.arange(len(image_ids)) if rows is None else rows
+        if device.type != "cpu":
+            pixels, where = pixels[where], np.arange(len(where))
+        with warnings.catch_warnings():
+            # Reason: of a read-only mapped file PyTorch says that writing would be undefined; nobody writes.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return cls(image_ids, torch.from_numpy(pixels).to(device), torch.from_numpy(where), labels)
 
     def at(self, rows: Int[np.ndarray, " rows"]) -> "Lesions":
         """Some of the lesions, in the order of the rows."""
-        index = torch.from_numpy(rows)
-        return Lesions(
-            tuple(self.image_ids[row] for row in rows),
-            [level[index.to(level.device)] for level in self.levels],
-            self.labels[rows],
-        )
+        ids = tuple(self.image_ids[row] for row in rows)
+        return Lesions(ids, self.pixels, self.rows[torch.from_numpy(rows)], self.labels[rows])
+
+    def cut(
+        self, lesion: Int[Tensor, " boxes"], boxes: Boxes, config: PatchConfig
+    ) -> Float[Tensor, "boxes 3 patch patch"]:
+        """Patches of the lesions, each box with the number of its lesion here; see `patches.cut`."""
+        return cut(self.pixels, self.rows[lesion], boxes, config)
 
 
 def score(
@@ -98,13 +120,12 @@ def patch_scores(
         Probabilities in [0, 1], in the order of the lesions and of the boxes.
     """
     network.eval()
-    device = lesions.levels[0].device
     scores = []
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.inference_mode(), autocast(lesions.device, precision):
         for start in range(0, len(lesions), lesions_per_batch):
             image = torch.arange(start, min(start + lesions_per_batch, len(lesions)))
             every = torch.arange(len(boxes)).repeat(len(image))
-            patches = cut(lesions.levels, image.repeat_interleave(len(boxes)), boxes[every], config)
+            patches = lesions.cut(image.repeat_interleave(len(boxes)), boxes[every], config)
             probabilities = network(patches).float().sigmoid()
             # (lesions * patches, outputs) -> (lesions, patches, outputs)
             scores.append(probabilities.view(len(image), len(boxes), -1).cpu())

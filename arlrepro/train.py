@@ -27,7 +27,7 @@ from arlrepro.config import CLASSES, Experiment, classes_of
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.machine import keep_freed_memory, launch
 from arlrepro.models import create
-from arlrepro.patches import Boxes, cut, epoch, evaluation_boxes
+from arlrepro.patches import Boxes, epoch, evaluation_boxes
 from arlrepro.precision import autocast
 from arlrepro.predict import Lesions, score
 
@@ -114,7 +114,7 @@ class _Training:
         self.experiment, self.config, self.seed = experiment, experiment.train, seed
         self.training, self.validation, self.columns = training, validation, columns
         self.checkpoint = checkpoint
-        device = training.levels[0].device
+        device = training.device
         if device.type == "cpu":
             keep_freed_memory()
         self.fabric = launch(device)
@@ -194,7 +194,7 @@ class _Training:
         self.optimiser.zero_grad(set_to_none=True)
         for part in parts:
             rows = torch.arange(len(image)).chunk(config.parts)[part]
-            patches = cut(self.training.levels, image[rows], boxes[rows], self.experiment.patches)
+            patches = self.training.cut(image[rows], boxes[rows], self.experiment.patches)
             with self.fabric.no_backward_sync(self.wrapped, enabled=part != parts[-1]):
                 with autocast(device, config.precision):
                     logits = self.wrapped(patches)

@@ -20,7 +20,7 @@ from arlrepro.archive import RESULTS, root
 from arlrepro.config import KINDS, PatchConfig
 from arlrepro.material import choose_device
 from arlrepro.models import create
-from arlrepro.patches import cut, epoch, pyramid
+from arlrepro.patches import cut, epoch
 from arlrepro.precision import autocast, has_bfloat16_units
 from arlrepro.progress import bar
 from arlrepro.synthetic import draw_lesion
@@ -118,12 +118,11 @@ def patches(image_side: int, patch_side: int, repeats: int, device: torch.device
         encoded.append(jpeg.getvalue())
     config = PatchConfig(side=patch_side)
     images = torch.stack([torch.tensor(drawn[i % 16]) for i in range(number)]).to(device)
-    levels = pyramid(images, patch_side)
     loader = DataLoader(PillowPatches(encoded * 16, patch_side), batch_size=32, num_workers=torch.get_num_threads())
 
     def warp() -> None:
         for image, boxes in epoch(number, 1, 32, config, seed=0, number=0):
-            cut(levels, image, boxes, config)
+            cut(images, image, boxes, config)
 
     def pillow() -> None:
         for _ in loader:

@@ -4,6 +4,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,10 +57,10 @@ def protocol(network: str, batch_size: int) -> Experiment:
     return replace(plain, train=settings, evaluation=replace(plain.evaluation, patches_per_scale=0))
 
 
-def lesions_of(pixels: np.ndarray, side: int, device: torch.device) -> Lesions:
+def lesions_of(pixels: np.ndarray, device: torch.device) -> Lesions:
     """Images as a training takes them; every other one is a melanoma."""
     labels = np.stack([np.arange(len(pixels)) % 2, np.zeros(len(pixels), dtype=np.int64)], axis=1)
-    return Lesions.load(tuple(map(str, range(len(pixels)))), pixels, labels, side, device)
+    return Lesions.load(tuple(map(str, range(len(pixels)))), pixels, labels, device)
 
 
 def epochs(network: str, images: int, batch_size: int, repeats: int, device: torch.device) -> list[Row]:
@@ -100,7 +101,7 @@ def epochs(network: str, images: int, batch_size: int, repeats: int, device: tor
                 times["today's way"].append(time.perf_counter() - began)
                 times["arlrepro"].append(float(row["seconds"]))
 
-        train(experiment, 0, lesions_of(pixels, side, device), lesions_of(pixels[:2], side, device), watch=today)
+        train(experiment, 0, lesions_of(pixels, device), lesions_of(pixels[:2], device), watch=today)
     patches = images // batch_size * batch_size
     medians = {name: statistics.median(one) for name, one in times.items()}
     return [
@@ -118,7 +119,7 @@ def epochs(network: str, images: int, batch_size: int, repeats: int, device: tor
 
 
 def memory(network: str, batch_size: int, fewer: int, more: int) -> list[Row]:
-    """The largest resident memory of a training on a CPU, by the number of its images, each in a process of its own."""
+    """The largest memory of a training on a CPU, by the number of its images, each in a process of its own: `peak`."""
     side = PAPER.experiment.data.side
     peaks = {}
     with stored_images(more, side) as file:
@@ -149,17 +150,36 @@ def stored_images(images: int, side: int) -> Iterator[Path]:
 
 
 def peak(network: str, batch_size: int, images: int, file: Path) -> float:
-    """Train one epoch on images of a file; the largest resident memory of this process, MiB."""
+    """Train one epoch on images of a file; the largest memory of this process's own, MiB.
+
+    On Linux pages of the mapped file are not counted: they are the system's, which takes them back when it needs them.
+    """
     experiment = protocol(network, batch_size)
-    side, device = experiment.patches.side, torch.device("cpu")
     stored = np.load(file, mmap_mode="r")
-    training, validation = (lesions_of(stored[:number], side, device) for number in (images, 2))
-    train(replace(experiment, train=replace(experiment.train, epochs=1)), 0, training, validation)
-    if sys.platform == "linux":  # where getrusage counts the process that started this one, too
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(status["VmHWM"].split()[0]) / 2**10
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / 2**20 if sys.platform == "darwin" else largest / 2**10
+    training, validation = (lesions_of(stored[:number], torch.device("cpu")) for number in (images, 2))
+    once = replace(experiment, train=replace(experiment.train, epochs=1))
+    if sys.platform != "linux":
+        train(once, 0, training, validation)
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest / 2**20 if sys.platform == "darwin" else largest / 2**10
+    seen, done = [own_memory()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            seen.append(own_memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    train(once, 0, training, validation)
+    done.set()
+    watcher.join()
+    return max(seen)
+
+
+def own_memory() -> float:
+    """Resident memory of this process that no file stands behind, MiB; Linux has no record of its largest value."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) / 2**10
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def made_lesions(number: int, seed: int, side: int = 64) -> Lesions:
     pixels[kind == 1, 16:48, 16:48, 1:] //= 2
     labels = np.stack([kind == 0, kind == 1], axis=1).astype(np.int64)
     ids = tuple(f"MADE_{seed}_{i}" for i in range(number))
-    return Lesions.load(ids, pixels, labels, 64, torch.device("cpu"))
+    return Lesions.load(ids, pixels, labels, torch.device("cpu"))
 
 
 def short_experiment(**settings: object) -> Experiment:

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from arlrepro.config import EvaluationConfig, PatchConfig
-from arlrepro.patches import Boxes, cut, epoch, evaluation_boxes, pyramid, training_boxes
+from arlrepro.patches import Boxes, cut, epoch, evaluation_boxes, training_boxes
 
 PLAIN = PatchConfig(side=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -63,7 +64,7 @@ def cropped_by_pillow(image: torch.Tensor, where: Boxes, side: int) -> np.ndarra
 )
 def test_a_patch_equals_crop_resize_rotate_and_flip_by_pillow(where):
     images = smooth_images(2, 256)
-    ours = cut(pyramid(images, PLAIN.side), torch.tensor([1]), where, PLAIN)[0].permute(1, 2, 0).numpy()
+    ours = cut(images, torch.tensor([1]), where, PLAIN)[0].permute(1, 2, 0).numpy()
     theirs = cropped_by_pillow(images[1], where, PLAIN.side)
     assert np.abs(ours - theirs).mean() < 0.006
     assert np.abs(ours - theirs).max() < 0.05
@@ -75,7 +76,7 @@ def test_a_shrunk_patch_is_anti_aliased(scale):
     checkerboard[:, ::2, ::2] = 255
     checkerboard[:, 1::2, 1::2] = 255
     patch = cut(
-        pyramid(checkerboard, 32),
+        checkerboard,
         torch.tensor([0]),
         box(scale=scale),
         PatchConfig(side=32, mean=(0.0,) * 3, std=(1.0,) * 3),
@@ -84,16 +85,28 @@ def test_a_shrunk_patch_is_anti_aliased(scale):
     assert patch.std().item() < 0.05
 
 
+@pytest.mark.parametrize(("scale", "halvings"), [(0.2, 0), (0.4, 1), (1.0, 3)])
+def test_a_shrunk_patch_is_that_of_the_image_halved_before(scale, halvings):
+    images = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    config, where = PatchConfig(side=32), box(x=0.45, scale=scale, zoom=1.05, degrees=7, flip=(True, False))
+    halved = images
+    for _ in range(halvings):
+        means = F.avg_pool2d(halved.permute(0, 3, 1, 2).float(), 2)
+        halved = means.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    one = torch.tensor([1])
+    assert torch.equal(cut(images, one, where, config), cut(halved, one, where, config))
+
+
 def test_whole_image_at_its_own_size_is_the_image():
     images = smooth_images(1, 64)
-    patch = cut([images], torch.tensor([0]), box(scale=1.0), PLAIN)
+    patch = cut(images, torch.tensor([0]), box(scale=1.0), PLAIN)
     torch.testing.assert_close(patch[0].permute(1, 2, 0), images[0] / 255, atol=1e-5, rtol=0)
 
 
 def test_patches_are_normalised_channel_by_channel():
     config = PatchConfig(side=64, mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
     grey = torch.full((1, 64, 64, 3), 255, dtype=torch.uint8)
-    patch = cut([grey], torch.tensor([0]), box(), config)
+    patch = cut(grey, torch.tensor([0]), box(), config)
     torch.testing.assert_close(patch[0, :, 0, 0], torch.tensor([1.0, 3.0, 1.0]))
 
 

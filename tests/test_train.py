@@ -24,7 +24,7 @@ from arlrepro.config import SMOKE
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.machine import use_deterministic_kernels
 from arlrepro.patches import evaluation_boxes
-from arlrepro.predict import Lesions, score
+from arlrepro.predict import score
 from arlrepro.train import build, train
 
 HERE = Path(__file__).parent
@@ -170,7 +170,7 @@ def test_a_gpu_whose_memory_is_too_small_is_told_what_to_lower(short, training, 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("arlrepro.train.cut", full)
+    monkeypatch.setattr("arlrepro.predict.cut", full)
     message = (
         "the GPU's memory is too small for arl_cnn14 on 8 patches of 64 px at once: raise train.parts from 1, which "
         "passes a batch in smaller parts, or lower train.batch_size"
@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(training, validation, tmp_pat
 
 
 def test_a_class_missing_from_a_split_is_said_before_the_first_epoch(short, training, validation):
-    healthy = Lesions(validation.image_ids, validation.levels, validation.labels * np.array([0, 1]))
+    healthy = replace(validation, labels=validation.labels * np.array([0, 1]))
     message = "the validation split has 0 melanoma among 12 lesions: its AUC is not defined; add lesions of both kinds"
     with pytest.raises(DatasetError, match=f"^{message}$"):
         train(short, 0, training, healthy)

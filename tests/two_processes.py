@@ -12,4 +12,4 @@ from arlrepro.train import train
 if __name__ == "__main__":
     training = made_lesions(24, seed=1)
     network = train(short_experiment(epochs=2, parts=2), 0, training, made_lesions(12, seed=2)).network
-    save_weights(network, Path(sys.argv[1]) / f"of-rank-{launch(training.levels[0].device).global_rank}")
+    save_weights(network, Path(sys.argv[1]) / f"of-rank-{launch(training.device).global_rank}")
