@@ -28,6 +28,7 @@ from benchmarks.epochs import epochs, memory
 
 SIDE = 224  # px of a patch
 PILLOW = "Pillow in a DataLoader"
+PARTS = ["patches", "steps", "epochs", "memory"]
 Row = dict[str, str | float]
 
 
@@ -148,6 +149,20 @@ def cutting_beside(step: Row, warp: Row) -> Row:
     }
 
 
+def cutting(rows: list[Row]) -> list[Row]:
+    """What cutting patches adds to the steps of the ARL-CNNs among the rows."""
+    warps = [row for row in rows if row["what"] == f"patches of {SIDE} px from 1120 px, one warp a patch"]
+    timed = [row for row in rows if row["what"] in ("training step, arl_cnn14", "training step, arl_cnn50")]
+    return [cutting_beside(step, warp) for warp in warps for step in timed]
+
+
+def merged(rows: list[Row], kept: list[Row]) -> list[Row]:
+    """Rows measured now in the place of those of the same name and precision; the others stay as they were."""
+    new = {(row["what"], row["precision"]): row for row in rows}
+    old = {(row["what"], row["precision"]): row for row in kept}
+    return list((old | new).values())
+
+
 def main() -> None:
     """Run what was asked for and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -156,21 +171,15 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--depths", nargs="*", default=["14", "50"], help="of the networks")
     parser.add_argument("--epoch-images", type=int, default=64, help="images of a whole epoch, one patch each")
+    parser.add_argument(
+        "--parts",
+        nargs="*",
+        default=PARTS,
+        choices=PARTS,
+        help="what to measure; the rest is kept from an earlier run, if it had the same settings on the same machine",
+    )
     given = parser.parse_args()
     device = choose_device(given.device)
-    rows = patches(256, 128, given.repeats, device) + patches(1120, SIDE, given.repeats, device)
-    for depth in given.depths:
-        for precision in ("bf16", "fp32"):
-            rows += steps(depth, precision, given.batch_size, given.repeats, device)
-    warp = next(row for row in rows if row["what"] == f"patches of {SIDE} px from 1120 px, one warp a patch")
-    rows += [
-        cutting_beside(step, warp)
-        for step in rows
-        if step["what"] in ("training step, arl_cnn14", "training step, arl_cnn50")
-    ]
-    for depth in given.depths:
-        rows += epochs(f"arl_cnn{depth}", given.epoch_images, given.batch_size, min(given.repeats, 2), device)
-    held = memory("arl_cnn50", given.batch_size, given.batch_size, 4 * given.batch_size)
     machine = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "bfloat16_units": device.type == "cuda" or has_bfloat16_units(),
@@ -179,9 +188,28 @@ def main() -> None:
         "batch_size": given.batch_size,
         "repeats": given.repeats,
     }
-    (root() / RESULTS / "benchmark.json").write_text(
-        json.dumps({"machine": machine, "rows": rows, "memory": held}, indent=2) + "\n"
-    )
+    file = root() / RESULTS / "benchmark.json"
+    stored = json.loads(file.read_text()) if len(given.parts) < len(PARTS) and file.is_file() else {"machine": machine}
+    if stored["machine"] != machine:
+        parser.error(f"{file} was measured by {stored['machine']}, this is {machine}: measure all parts")
+
+    rows: list[Row] = []
+    if "patches" in given.parts:
+        rows += patches(256, 128, given.repeats, device) + patches(1120, SIDE, given.repeats, device)
+    if "steps" in given.parts:
+        for depth in given.depths:
+            for precision in ("bf16", "fp32"):
+                rows += steps(depth, precision, given.batch_size, given.repeats, device)
+    if "epochs" in given.parts:
+        for depth in given.depths:
+            rows += epochs(f"arl_cnn{depth}", given.epoch_images, given.batch_size, min(given.repeats, 2), device)
+    rows = merged(rows, stored.get("rows", []))
+    rows = merged(cutting(rows), rows)
+    held = stored.get("memory", [])
+    if "memory" in given.parts:
+        # Reason: four steps at least, for the optimiser's own memory comes with the first and counts from the second.
+        held = memory("arl_cnn50", given.batch_size, 4 * given.batch_size, 8 * given.batch_size)
+    file.write_text(json.dumps({"machine": machine, "rows": rows, "memory": held}, indent=2) + "\n")
     for row in rows:
         print(f"{row['what']:70} {row['precision']:5} {row['a second']:8.1f}/s  {row['ratio']:.2f} x {row['ratio to']}")
     for row in held:
