@@ -79,7 +79,7 @@ def how_sure(primary: Verdict, study: Study) -> str:
         return "Not at all, until there are runs."
     if len(found.seeds) < 2:
         return (
-            "Not very: one seed of each network. The interval is over lesions alone and says how two trained networks "
+            "Not very: one seed that both share. The interval is over lesions alone and says how two trained networks "
             "differ, not how two kinds of network do."
         )
     lacking = f" {len(study.missing)} planned runs are still to come." if study.missing else ""

@@ -29,7 +29,7 @@ def test_one_seed_of_each_is_not_called_sure():
     study = made_study(GAINS)
     one = replace(study, runs=tuple(run for run in study.runs if run.seed == 0))
     said = lines(one)
-    assert said["How sure are we?"].startswith("Not very: one seed of each network.")
+    assert said["How sure are we?"].startswith("Not very: one seed that both share.")
     assert "cannot tell (1 of 5 seeds)" in said["What came out?"]
     assert said["What did we do?"].endswith("2 of 10 planned runs are there.")
 
