@@ -341,3 +341,12 @@ def test_the_readme_shows_the_main_table_of_the_archive():
     )
     assert answer.stdout in (ROOT / "README.md").read_text(encoding="utf8")
     assert "ARL-CNN14" in answer.stdout
+
+
+def test_a_run_that_a_page_predicts_with_has_its_weights_and_is_archived():
+    text = "\n".join(path.read_text(encoding="utf8") for path in [*(ROOT / "book").glob("*.md"), ROOT / "README.md"])
+    named = set(re.findall(r"--run ([a-z0-9_]+-[a-z_]+-s\d+-[0-9a-f]{8})", text))
+    assert named
+    for run_id in named:
+        assert (ROOT / "weights" / f"{run_id}.safetensors").is_file(), run_id
+        assert list((ROOT / "results").glob(f"*/{run_id}/config.yaml")), run_id
