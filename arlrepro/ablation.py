@@ -1,6 +1,6 @@
 """What is lost when an ARL block lacks one of its parts, and what other kinds of attention give. Read from the archive.
 
-The variants are data, in `config`: beside a study's own profile one named `<profile>-ablation`, of the same protocol
+The variants are data, in `profiles`: beside a study's own profile one named `<profile>-ablation`, of the same protocol
 but for one setting each, and `<profile>-networks` for the other kinds of attention. A row without runs says so.
 """
 
@@ -11,9 +11,9 @@ import pandas as pd
 from arlrepro import outcomes, words
 from arlrepro.archive import RESULTS, Study, read_study, root
 from arlrepro.comparisons import Difference
-from arlrepro.config import PROFILES
 from arlrepro.intervals import Estimate
 from arlrepro.outcomes import Outcome, known
+from arlrepro.profiles import PROFILES
 
 #: The profiles beside a study's own, by the end of their names.
 BESIDE = {"ablation": "variants of the ARL block", "networks": "other kinds of attention"}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -73,7 +74,7 @@ def came_out(primary: Verdict, study: Study) -> str:
 
 
 def how_sure(primary: Verdict, study: Study) -> str:
-    """What the interval covers, and what it does not."""
+    """What the interval covers, and what it does not; with several seeds, how they differ."""
     found = _difference(primary, study)
     if not found:
         return "Not at all, until there are runs."
@@ -82,8 +83,13 @@ def how_sure(primary: Verdict, study: Study) -> str:
             "Not very: one seed that both share. The interval is over lesions alone and says how two trained networks "
             "differ, not how two kinds of network do."
         )
+    alone = [
+        _difference(primary, replace(study, runs=tuple(run for run in study.runs if run.seed == seed)))
+        for seed in found.seeds
+    ]
+    each = ", ".join(f"{one.estimate.value:+.3f}" for one in alone if one)
     lacking = f" {len(study.missing)} planned runs are still to come." if study.missing else ""
-    return f"As the interval says, over lesions and {words.seeds(found.seeds)}.{lacking}"
+    return f"As the interval says, over lesions and {words.seeds(found.seeds)}, which alone give {each}.{lacking}"
 
 
 def _difference(primary: Verdict, study: Study) -> Outcome[Difference] | None:

@@ -26,9 +26,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from arlrepro.config import CLASSES, NETWORKS, TASKS, Experiment, Profile, classes_of, from_dict, to_dict
+from arlrepro.config import CLASSES, NETWORKS, TASKS, Experiment, classes_of, from_dict, to_dict
 from arlrepro.errors import RunError, some
 from arlrepro.intervals import summary
+from arlrepro.profiles import Profile
 
 FORMAT_VERSION = 1
 RESULTS = Path("results")

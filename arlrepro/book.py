@@ -15,7 +15,7 @@ import papermill
 import yaml
 from nbformat import NotebookNode
 
-from arlrepro import catalogue, config, runs
+from arlrepro import catalogue, profiles, runs
 from arlrepro.archive import RESULTS, root
 from arlrepro.errors import ConfigError, RunError, some
 from arlrepro.progress import bar
@@ -81,7 +81,7 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
 
 def banner(profile: str, data: str) -> str:
     """Which part of the book a page is in, what its numbers come from, and whether its lesions are drawn: Markdown."""
-    synthetic = config.profile(profile).experiment.data.source == "synthetic"
+    synthetic = profiles.profile(profile).experiment.data.source == "synthetic"
     if synthetic:
         kind, said = (
             "drawn",
@@ -155,7 +155,7 @@ def publish(profile: str) -> list[Path]:
         ConfigError: There is no such profile, or its images are drawn: such pages are made live, never committed.
         RunError: A cell failed, wrote to stderr or names a folder of this machine. No page is replaced then.
     """
-    if config.profile(profile).experiment.data.source == "synthetic":
+    if profiles.profile(profile).experiment.data.source == "synthetic":
         raise ConfigError(f"profile {profile} is run live and has no archive to publish: use `arlrepro book` alone")
     (root() / BUILD).mkdir(exist_ok=True)
     return [

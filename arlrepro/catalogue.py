@@ -14,7 +14,8 @@ from IPython.display import HTML
 
 from arlrepro import words
 from arlrepro.archive import FILES, MEASURES, RESULTS, Run, Study, list_runs, root
-from arlrepro.config import PROFILES, Experiment, profile, to_dict
+from arlrepro.config import Experiment, to_dict
+from arlrepro.profiles import PROFILES, profile
 
 DATA = "/path/to/folder"  # of the real images, in commands
 FIGURES = (
@@ -50,7 +51,8 @@ def command(run: Run, profile_name: str) -> str:
 
     Example:
         >>> import pandas as pd
-        >>> from arlrepro.config import ISIC2017_256, with_settings
+        >>> from arlrepro.config import with_settings
+        >>> from arlrepro.profiles import ISIC2017_256
         >>> changed = with_settings(ISIC2017_256.experiment, ["train.epochs=5"])
         >>> empty = pd.DataFrame()
         >>> print(command(Run(changed, 1, "", {}, empty, empty, empty), "isic2017-256"))

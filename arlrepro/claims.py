@@ -13,11 +13,12 @@ import yaml
 from arlrepro import outcomes, words
 from arlrepro.archive import Study
 from arlrepro.comparisons import Difference, holm
-from arlrepro.config import NETWORKS, PROFILES
+from arlrepro.config import NETWORKS
 from arlrepro.errors import ConfigError, MetricError, RunError, some
 from arlrepro.intervals import Estimate
 from arlrepro.outcomes import Outcome
 from arlrepro.paper import published_value
+from arlrepro.profiles import PROFILES
 
 CLAIMS_YAML = Path(__file__).with_name("claims.yaml")
 PARAMETERS_CSV = Path(__file__).with_name("parameters.csv")

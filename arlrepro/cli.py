@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arlrepro import config
+from arlrepro import config, profiles
 from arlrepro.errors import ArlReproError, ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Images and labels: draw, check and decode them.")
 app.add_typer(data_app, name="data")
 
-ProfileName = Annotated[str, typer.Option("--profile", help=f"One of {', '.join(config.PROFILES)}.")]
+ProfileName = Annotated[str, typer.Option("--profile", help=f"One of {', '.join(profiles.PROFILES)}.")]
 Data = Annotated[
     str,
     typer.Option("--data", help="Folder in the official ISIC-2017 layout; else ARLREPRO_DATA, else data/isic2017."),
@@ -68,7 +68,7 @@ def extra(
     from arlrepro import extra as gathering
     from arlrepro import isic, material
 
-    challenge = material.open_data(config.PAPER.experiment.data, data)
+    challenge = material.open_data(profiles.PAPER.experiment.data, data)
     if ham10000 is None:
         choice = gathering.from_archive(root, challenge, manifest=manifest)
     elif manifest is None:
@@ -117,7 +117,7 @@ def prepare(profile: ProfileName = "demo", data: Data = "", settings: Settings =
     """Decode every image once into the memory-mapped array that training reads."""
     from arlrepro import material
 
-    experiment = config.with_settings(config.profile(profile).experiment, settings or [])
+    experiment = config.with_settings(profiles.profile(profile).experiment, settings or [])
     images = material.open_images(experiment, data)[1]
     typer.echo(f"{len(images.image_ids)} images of {images.side} px, data set {images.fingerprint[:12]}")
 
@@ -146,7 +146,7 @@ def train(
     from arlrepro import runs
 
     _choose_kernels(deterministic)
-    chosen = config.profile(profile)
+    chosen = profiles.profile(profile)
     stored = config.to_dict(chosen.experiment)
     stored["task"] = task or chosen.tasks[0]
     stored["network"]["name"] = network
@@ -192,7 +192,7 @@ def results(
     """Compute the tables of the book again from the archived predictions; no data, no GPU."""
     from arlrepro import archive, downloads, runs, standing, tables
 
-    study = archive.read_study(config.profile(profile), runs.archived_folder(profile))
+    study = archive.read_study(profiles.profile(profile), runs.archived_folder(profile))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for name, table in standing.PRINTED.items():

@@ -1,8 +1,7 @@
-"""What determines a run: data, patches, network, training, evaluation; and the named profiles built from them.
+"""What determines a run: data, patches, network, training, evaluation.
 
-Every default is the paper's protocol, with its source; what no source gives says *our choice*. A profile is a variation
-of the defaults. The hash in a run's id covers only the fields that differ from their defaults, so that adding a field
-orphans no archived run.
+Every default is the paper's protocol, with its source; what no source gives says *our choice*. The hash in a run's id
+covers only the fields that differ from their defaults, so that adding a field orphans no archived run.
 
 Sources, as in the book's page on the paper: **abs** the abstract; **AP** the notebooks of AI-Praxis, which quote the
 paper; **V** the code of Vipermdl/ARL; **C** the challenge's page.
@@ -53,8 +52,8 @@ class DataConfig:
     extra: bool = False  # also train on the images that `arlrepro data extra` put into the folder `extra` beside them
     side: int = 1120  # px of the cached copy; 5 x 224, so that the smallest patch keeps 224 real pixels. Our choice
     synthetic_training: int = 0  # images drawn for each split; 0 with source isic2017
-    synthetic_validation: int = 0
-    synthetic_test: int = 0
+    synthetic_validation: int = 0  # the same for the validation split
+    synthetic_test: int = 0  # the same for the test split
     folds: int = 0  # of cross-validation over the images of all splits; 0: the challenge's splits. Our choice
     fold: int = 0  # which of them is the test split; stands in a run's id, not in its hash
 
@@ -65,21 +64,19 @@ class PatchConfig:
 
     side: int = 224  # px of a patch as the network sees it (AP)
     scales: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)  # side of a patch over side of the image (AP)
-    jitter: float = (
-        1 / 6
-    )  # centre moves by up to +-jitter * scale of the side; V: 250 px, here over the mean original side
+    jitter: float = 1 / 6  # centre moves by up to +-jitter * scale of the side; V: 250 px, of the mean original side
     rotation_degrees: float = 10.0  # uniform in [-10, 10] (V, AP)
     zoom: float = 0.1  # uniform in [0.9, 1.1] (AP)
     flips: bool = True  # horizontal and vertical, each with probability one half (V, AP)
-    mean: tuple[float, float, float] = (0.708, 0.592, 0.547)  # per channel, of values in [0, 1] (V)
-    std: tuple[float, float, float] = (0.094, 0.111, 0.126)  # (V)
+    mean: tuple[float, float, float] = (0.708, 0.592, 0.547)  # of each channel, whose values lie in [0, 1] (V)
+    std: tuple[float, float, float] = (0.094, 0.111, 0.126)  # the same, their standard deviation (V)
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """The network and how its attention residual blocks are formed."""
 
-    name: str = "arl_cnn50"
+    name: str = "arl_cnn50"  # kind and depth
     mask: str = "positions"  # softmax over positions (rec) or channels (AP code, V), sigmoid, or none: α weighs x alone
     alpha: float = 0.001  # α at the start, the weight of the attention term (AP, for fine-tuning)
     alpha_learned: bool = True  # one scalar a block, learned with the weights (AP code)
@@ -106,13 +103,11 @@ class TrainConfig:
     parts: int = 1  # of a batch, each passed alone, so that batch norm sees a part. Our choice: the whole batch
     learning_rate: float = 0.01  # from scratch; 0.0001 when fine-tuned from ImageNet (AP)
     halve_every: int = 30  # epochs (AP)
-    momentum: float = 0.9  # (V)
-    weight_decay: float = 1e-4  # (V); not on alpha: our choice
+    momentum: float = 0.9  # of SGD (V)
+    weight_decay: float = 1e-4  # L2 penalty of SGD (V); not on alpha: our choice
     patience: int = 20  # epochs without a better validation AUC before the run stops; 0 never stops early. Our choice
     validate_every: int = 1  # epochs between two looks at the validation set. Our choice
-    precision: str = (
-        "bf16"  # bf16: convolutions in bfloat16, residual stream and attention in float32; fp32: all float32
-    )
+    precision: str = "bf16"  # convolutions in bfloat16, residual stream and attention in float32; fp32: all in float32
 
 
 @dataclass(frozen=True)
@@ -174,180 +169,6 @@ class Experiment:
         return f"{self.network.name}-{self.task}-s{seed}{fold}-{self.hash}"
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A change of a profile's protocol; its runs have a hash of their own."""
-
-    name: str  # in words
-    settings: tuple[str, ...]  # as `--set` takes them
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A named matrix of runs: every network and task, each with every seed, by one protocol or by variants of it."""
-
-    name: str
-    purpose: str
-    experiment: Experiment
-    networks: tuple[str, ...]
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...]
-    variants: tuple[Variant, ...] = ()  # of the protocol; if there are any, the protocol itself is not run
-
-    def parts(self) -> dict[str, "Profile"]:
-        """The plain profile of each variant, by its name; of a profile without variants itself, unnamed."""
-        varied = {one.name: with_settings(self.experiment, one.settings) for one in self.variants}
-        return {name: replace(self, experiment=one, variants=()) for name, one in varied.items()} or {"": self}
-
-    def experiments(self) -> list[Experiment]:
-        """One experiment for each variant, fold, network and task, in the order in which the runs are made."""
-        if self.variants:
-            return [one for part in self.parts().values() for one in part.experiments()]
-        return [
-            replace(
-                self.experiment,
-                task=task,
-                network=replace(self.experiment.network, name=network),
-                data=replace(self.experiment.data, fold=fold),
-            )
-            for fold in range(max(self.experiment.data.folds, 1))
-            for task in self.tasks
-            for network in self.networks
-        ]
-
-
-PAPER = Profile(
-    name="paper",
-    purpose="the paper's protocol on the full-size images, from ImageNet weights; needs a GPU",
-    # Departure: no extra training images; the paper trained with 1,320.
-    # Reason: which ones they were is not published, so the images are those that everyone has.
-    # Effect: not measured; `--set data.extra=true` would measure it.
-    experiment=Experiment(
-        network=NetworkConfig(weights="imagenet"),
-        # Source: AP gives 0.0001 for ARL-CNN50 fine-tuned from ImageNet.
-        train=TrainConfig(learning_rate=0.0001),
-        # Departure: ImageNet's channel mean and std, which its weights were trained with (AP code), for both networks.
-        # Effect: not measured; `--set` of patches.mean and patches.std would measure it.
-        patches=PatchConfig(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    ),
-    networks=("resnet50", "arl_cnn50"),
-    tasks=CLASSES,
-    seeds=(0, 1, 2, 3, 4),
-)
-
-ISIC2017_256 = Profile(
-    name="isic2017-256",
-    purpose="ISIC-2017 reduced to 256 px, networks trained from scratch, on a CPU",
-    experiment=Experiment(
-        # Departure: one network scores both tasks; the paper trains one network for each.
-        # Reason: it halves the cost of a run, and every comparison here is between networks trained alike.
-        # Effect: not measured; `--task melanoma` and `--task seborrheic_keratosis` would measure it.
-        task="joint",
-        # Departure: patches are cut from 256-px copies; the paper cut them from full-size images.
-        # Reason: the full-size images are 12 GB; a patch of one fifth is 51 px of a copy.
-        # Effect: not measured; the AUC of the patches of each size alone says where detail is missing.
-        data=DataConfig(side=256),
-        # Departure: a patch is 128 px wide; the paper's is 224.
-        # Reason: the cost of a step falls to a third, and a 256-px copy has no more detail to give.
-        # Effect: not measured; `--set patches.side=224` would measure it.
-        patches=PatchConfig(side=128),
-        # Departure: an epoch draws one patch an image and there are 60 epochs; the paper draws 60 patches an image.
-        # Reason: a run ends in about an hour on two cores without bfloat16 units, sooner on others.
-        # Effect: not measured; `--set train.patches_per_image=60` would measure it, at sixty times the cost.
-        # Departure: no early stopping; the state with the best validation AUC is kept.
-        # Reason: every run costs the same, and the schedule's halvings are all seen.
-        # Effect: not measured; `--set train.patience=20` would measure it.
-        train=TrainConfig(epochs=60, patches_per_image=1, patience=0, validate_every=2),
-    ),
-    networks=("resnet14", "arl_cnn14"),
-    tasks=("joint",),
-    seeds=(0, 1, 2, 3, 4),
-)
-
-ISIC2017_256_CV = Profile(
-    name="isic2017-256-cv",
-    purpose="repeated cross-validation over all ISIC-2017 images reduced to 256 px, a seed a repetition; wants a GPU",
-    # Reason: eight of ten folds are 2,200 lesions to train on, nearest to the 2,000 of the challenge's own split.
-    experiment=replace(ISIC2017_256.experiment, data=replace(ISIC2017_256.experiment.data, folds=10)),
-    networks=ISIC2017_256.networks,
-    tasks=ISIC2017_256.tasks,
-    seeds=(0, 1),
-)
-
-DEMO = Profile(
-    name="demo",
-    purpose="drawn lesions, 14-layer networks: the whole path on a laptop without a GPU",
-    experiment=replace(
-        ISIC2017_256.experiment,
-        data=DataConfig(
-            source="synthetic", side=96, synthetic_training=600, synthetic_validation=150, synthetic_test=300
-        ),
-        patches=PatchConfig(side=64),
-        train=TrainConfig(epochs=25, halve_every=10, patches_per_image=1, patience=0, validate_every=5),
-    ),
-    networks=("resnet14", "arl_cnn14"),
-    tasks=("joint",),
-    seeds=(0,),
-)
-
-SMOKE = Profile(
-    name="smoke",
-    purpose="a handful of drawn lesions and one short epoch, for the tests; the numbers mean nothing",
-    experiment=replace(
-        DEMO.experiment,
-        # At 32 px the last map would be 1 x 1 and its mask identically 1.
-        data=DataConfig(source="synthetic", side=64, synthetic_training=48, synthetic_validation=24, synthetic_test=24),
-        patches=PatchConfig(side=64),
-        train=TrainConfig(epochs=1, patches_per_image=1, batch_size=16, patience=0),
-    ),
-    networks=("resnet14", "arl_cnn14"),
-    tasks=("joint",),
-    seeds=(0,),
-)
-
-#: ARL blocks that lack one part. With α fixed at zero they are ResNet's, to the last bit, and need no run.
-ABLATION = (
-    Variant("softmax over channels", ("network.mask=channels",)),
-    Variant("sigmoid in place of the softmax", ("network.mask=sigmoid",)),
-    Variant("no mask: a plain factor on x", ("network.mask=none",)),
-    Variant("α fixed where it starts", ("network.alpha_learned=false",)),
-    Variant("in the last stage alone", ("network.stages=[4]",)),
-    Variant("in all stages but the last", ("network.stages=[1, 2, 3]",)),
-)
-ISIC2017_256_ABLATION = replace(
-    ISIC2017_256,
-    name="isic2017-256-ablation",
-    purpose="variants of the ARL block by the protocol of isic2017-256",
-    networks=("arl_cnn14",),
-    seeds=(0, 1, 2),
-    variants=ABLATION,
-)
-ISIC2017_256_NETWORKS = replace(
-    ISIC2017_256,
-    name="isic2017-256-networks",
-    purpose="other kinds of attention by the protocol of isic2017-256",
-    networks=("se_resnet14", "ran14", "cbam_resnet14", "eca_resnet14"),
-    seeds=(0, 1, 2),
-)
-
-_EVERY = (SMOKE, DEMO, ISIC2017_256, ISIC2017_256_CV, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, PAPER)
-PROFILES = {profile.name: profile for profile in _EVERY}
-
-
-def profile(name: str) -> Profile:
-    """Look a profile up by name.
-
-    Raises:
-        ConfigError: the name is none of the known ones, which the message lists.
-
-    Example:
-        >>> profile("demo").networks
-        ('resnet14', 'arl_cnn14')
-    """
-    check_known("profile", name, tuple(PROFILES))
-    return PROFILES[name]
-
-
 def to_dict(experiment: Experiment) -> dict[str, Any]:
     """The experiment as plain dictionaries, lists and scalars, as `config.yaml` stores it."""
     return json.loads(json.dumps(asdict(experiment)))
@@ -360,7 +181,7 @@ def from_dict(stored: dict[str, Any]) -> Experiment:
         ConfigError: a stored field does not exist here.
 
     Example:
-        >>> from_dict(to_dict(DEMO.experiment)) == DEMO.experiment
+        >>> from_dict(to_dict(Experiment())) == Experiment()
         True
     """
     return from_plain(Experiment, stored, "config")
@@ -377,7 +198,7 @@ def with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment
         ConfigError: the field does not exist or the value is not of its type.
 
     Example:
-        >>> with_settings(DEMO.experiment, ["train.epochs=5"]).train.epochs
+        >>> with_settings(Experiment(), ["train.epochs=5"]).train.epochs
         5
     """
     stored = to_dict(experiment)

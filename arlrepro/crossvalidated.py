@@ -10,8 +10,8 @@ from arlrepro import outcomes, words
 from arlrepro.archive import RESULTS, Run, Study, read_study, root
 from arlrepro.claims import published_effect
 from arlrepro.comparisons import Difference, cross_validated_difference, holm
-from arlrepro.config import PROFILES, Profile
 from arlrepro.errors import RunError
+from arlrepro.profiles import PROFILES, Profile
 from arlrepro.tables import AUCS, OURS, PAPER
 
 

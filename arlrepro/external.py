@@ -9,9 +9,10 @@ import pandas as pd
 from arlrepro import isic, material, runs
 from arlrepro.archive import Run, read_study
 from arlrepro.comparisons import paired_difference
-from arlrepro.config import CLASSES, classes_of, profile
+from arlrepro.config import CLASSES, classes_of
 from arlrepro.errors import DatasetError, RunError
 from arlrepro.intervals import auc_interval
+from arlrepro.profiles import profile
 from arlrepro.progress import bar
 
 

@@ -15,9 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from arlrepro import outcomes, words
 from arlrepro.archive import MEASURES, RESULTS, Study, read_study, root
 from arlrepro.comparisons import Difference
-from arlrepro.config import PROFILES
 from arlrepro.figures import COLOURS, canvas, no_runs, present
+from arlrepro.intervals import Estimate
 from arlrepro.outcomes import Outcome
+from arlrepro.profiles import PROFILES
 
 #: What each measure of `outcomes.FOCUS` holds the maps against.
 HELD_AGAINST = {
@@ -87,10 +88,10 @@ def _subjects(study: Study) -> Iterator[tuple[str, list[str]]]:
         yield f"{words.network(other)} minus {words.network(base)}", [base, other]
 
 
-def _interval(found: Difference, is_difference: bool, decimals: int = 3) -> str:
-    if is_difference:
-        return words.signed(found, decimals)
-    return f"{found.value:.{decimals}f} [{found.low:.{decimals}f}, {found.high:.{decimals}f}]"
+def _share(found: Difference, is_difference: bool) -> str:
+    """A share or the difference of two, whose interval ends where such do."""
+    within = Estimate(found.value, max(found.low, -1.0 if is_difference else 0.0), min(found.high, 1.0))
+    return words.signed(within) if is_difference else words.with_interval(within)
 
 
 def where(study: Study) -> pd.DataFrame:
@@ -111,10 +112,15 @@ def where(study: Study) -> pd.DataFrame:
         for subject, networks in subjects:
             if one := next(filter(None, found[subject].values()), None):
                 cells = {
-                    title: _interval(outcome.estimate, len(networks) > 1) if outcome else ""
+                    title: _share(outcome.estimate, len(networks) > 1) if outcome else ""
                     for title, outcome in zip(COLUMNS.values(), found[subject].values(), strict=True)
                 }
-                counted = {"lesions": str(one.lesions), "seeds": words.seeds(one.seeds)}
+                other = {
+                    f"; {COLUMNS[name]}: {words.seeds(outcome.seeds)}"
+                    for name, outcome in found[subject].items()
+                    if outcome and outcome.seeds != one.seeds
+                }
+                counted = {"lesions": str(one.lesions), "seeds": words.seeds(one.seeds) + "".join(sorted(other))}
                 rows.append({"held against": against, "": subject, **cells, **counted})
         areas = [run.measures[measure]["area"] for run in study.runs if measure in run.measures]
         if areas:
@@ -153,7 +159,7 @@ def sanity(study: Study) -> pd.DataFrame:
                 found = _known(study, [network], "sanity", _step(step, column), column)
                 cells[f"{title}: trained minus untrained"] = words.signed(found.estimate) if found else ""
             alike = _known(study, [network], "sanity", _at(step, "correlation"))
-            cells["rank correlation with the trained map"] = _interval(alike.estimate, False) if alike else ""
+            cells["rank correlation with the trained map"] = words.with_interval(alike.estimate) if alike else ""
             rows.append({"network": words.network(network), "untrained from": step, **cells})
     return _table(rows, study, ["network", "untrained from"])
 
@@ -201,7 +207,7 @@ def deletion(study: Study) -> pd.DataFrame:
             )
         if one := next(filter(None, found.values()), None):
             cells = {
-                title: _interval(outcome.estimate, len(networks) > 1 or "minus" in title) if outcome else ""
+                title: _share(outcome.estimate, len(networks) > 1 or "minus" in title) if outcome else ""
                 for title, outcome in found.items()
             }
             rows.append({"": subject, **cells, "lesions": str(one.lesions), "seeds": words.seeds(one.seeds)})
@@ -247,7 +253,7 @@ def sizes(study: Study) -> pd.DataFrame:
             for column, title in {"to_shortcut": "α M x over x", "to_residual": "α M x over F(x)"}.items():
                 if found := _known(study, [network], "terms", _of_block(block, column)):
                     one = found.estimate
-                    cells[title] = f"{one.value:.1e} [{one.low:.1e}, {one.high:.1e}]"
+                    cells[title] = f"{one.value:.1e} [{max(one.low, 0.0):.1e}, {one.high:.1e}]"
                     counted = {"lesions": str(found.lesions), "seeds": words.seeds(found.seeds)}
             rows.append({"network": words.network(network), "block": words.block(block), **cells, **counted})
     return _table(rows, study, ["network", "block"])
@@ -285,7 +291,7 @@ def term_over_training(study: Study) -> Figure:
                     axis.plot(mean.index, mean, "o-" if len(mean) == 1 else "-", color=shade, label=words.block(block))
             axis.set(title=words.network(network), xlabel="epoch", yscale="log")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axis.legend(fontsize=8)
+            axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
         axes[0, 0].set_ylabel("α M x over x")
     return figure
 

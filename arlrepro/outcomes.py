@@ -114,7 +114,7 @@ def partners(study: Study) -> list[tuple[str, str]]:
     """Each network of a study that is no ResNet, after the ResNet of its depth.
 
     Example:
-        >>> from arlrepro.config import PAPER
+        >>> from arlrepro.profiles import PAPER
         >>> partners(Study(PAPER, ()))
         [('resnet50', 'arl_cnn50')]
     """

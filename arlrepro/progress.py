@@ -24,6 +24,16 @@ def bar(iterable: Iterable | None = None, **options: Any) -> tqdm:
     return tqdm(iterable, file=stream, mininterval=0.1 if stream.isatty() else LOG_EVERY, **options)
 
 
+def advance(shown: tqdm, done: int) -> None:
+    """Move a bar to what is done by now; what was done before its first step counts as no work of this process.
+
+    So a job that was resumed shows its own pace, and the time left by it.
+    """
+    if shown.n == 0:
+        shown.initial = shown.n = shown.last_print_n = done - 1
+    shown.update(done - shown.n)
+
+
 def _terminal() -> TextIO | None:
     """The stream behind stderr: in a kernel `sys.stderr` writes to the page, its descriptor still to the terminal."""
     try:

@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from arlrepro import consistency, paper, words
-from arlrepro.config import CLASSES, ISIC2017_256_CV, SPLITS, Experiment, Profile
+from arlrepro.config import CLASSES, SPLITS, Experiment
 from arlrepro.intervals import Estimate, confusion_intervals
 from arlrepro.power import detectable_difference, detectable_in_cross_validation
+from arlrepro.profiles import ISIC2017_256_CV, Profile
 
 CODE = Path(__file__).parent
 #: Words that begin a comment with a meaning, and so end the one before.

@@ -27,9 +27,10 @@ from arlrepro.archive import (
     root,
     write_run,
 )
-from arlrepro.config import CLASSES, Experiment, classes_of, profile
+from arlrepro.config import CLASSES, Experiment, classes_of
 from arlrepro.errors import ConfigError, RunError
-from arlrepro.progress import bar
+from arlrepro.profiles import profile
+from arlrepro.progress import advance, bar
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +105,7 @@ def train_or_load(
     with bar(total=experiment.train.epochs, desc=done.name, unit="epoch", disable=not fabric.is_global_zero) as epochs:
 
         def watch(epoch: int, _epochs: int, row: dict[str, int | float]) -> None:
-            epochs.update(epoch - epochs.n)
+            advance(epochs, epoch)
             shown = {key: f"{row[key]:.3f}" for key in row if key.startswith(("training_loss", "validation_auc"))}
             epochs.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})
             if logger is not None:
@@ -300,6 +301,7 @@ def reproduce(
                 hours = left * float(np.mean([run.environment["seconds"] for run in runs])) / 3600
                 progress.set_postfix_str(f"about {hours:.1f} h of training left")
             runs.append(train_or_load(experiment, seed, folder, bench=bench, log=log))
+            progress.set_postfix_str("", refresh=False)
             progress.update()
     return read_study(chosen, folder)
 

@@ -13,9 +13,10 @@ from PIL import Image
 
 from arlrepro import baselines, beyond, crossvalidated, external, material, runs, signs, synthetic, words
 from arlrepro.archive import RESULTS, Run, Study, read_study
-from arlrepro.config import CLASSES, Experiment, classes_of, profile
+from arlrepro.config import CLASSES, Experiment, classes_of
 from arlrepro.errors import RunError
 from arlrepro.intervals import Estimate, summary
+from arlrepro.profiles import profile
 
 #: An image uint8 (side, side, 3) and its lesion mask, bool (side, side).
 Shown = tuple[np.ndarray, np.ndarray]

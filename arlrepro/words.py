@@ -95,7 +95,7 @@ def number(value: float | None, decimals: int = 3) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
-def with_interval(figure: Estimate, decimals: int = 3) -> str:
+def with_interval(figure: Difference | Estimate, decimals: int = 3) -> str:
     """A figure with its interval.
 
     Example:

@@ -19,9 +19,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from arlrepro.config import PAPER, Experiment
+from arlrepro.config import Experiment
 from arlrepro.models import create
 from arlrepro.predict import Lesions
+from arlrepro.profiles import PAPER
 from arlrepro.synthetic import draw_lesion
 from arlrepro.train import train
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from arlrepro.archive import PREDICTION_COLUMNS, Run, Study
-from arlrepro.config import CLASSES, ISIC2017_256, Experiment, Profile, classes_of
+from arlrepro.config import CLASSES, Experiment, classes_of
+from arlrepro.profiles import ISIC2017_256, Profile
 
 LESIONS = 60
 POSITIVES = {"melanoma": 12, "seborrheic_keratosis": 9}

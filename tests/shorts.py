@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from arlrepro.config import SMOKE, Experiment, TrainConfig
+from arlrepro.config import Experiment, TrainConfig
 from arlrepro.predict import Lesions
+from arlrepro.profiles import SMOKE
 
 
 def made_lesions(number: int, seed: int, side: int = 64) -> Lesions:

@@ -5,7 +5,7 @@ from made import made_run, made_study, scores
 
 from arlrepro import ablation
 from arlrepro.archive import Study, write_run
-from arlrepro.config import ABLATION, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, SMOKE
+from arlrepro.profiles import ABLATION, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, SMOKE
 
 STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
 GAP = "as it is minus this [95 % CI]"

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from arlrepro.archive import PREDICTION_COLUMNS, Run, Study, list_runs, read_run, read_study, write_run
-from arlrepro.config import CLASSES, SMOKE, Experiment
+from arlrepro.config import CLASSES, Experiment
 from arlrepro.errors import RunError
+from arlrepro.profiles import SMOKE
 
 
 def made_run(network: str = "arl_cnn14", seed: int = 0, experiment: Experiment = SMOKE.experiment) -> Run:

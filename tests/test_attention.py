@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from arlrepro.attention import arl_blocks, removal, term_sizes, terms, watched_blocks, without_attention
-from arlrepro.config import SMOKE
 from arlrepro.models import create, spatial_attention
 from arlrepro.patches import evaluation_boxes
 from arlrepro.predict import score
+from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
 BLOCKS = ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from arlrepro import catalogue, cli, runs
 from arlrepro.archive import RESULTS, Study, write_run
-from arlrepro.config import DEMO, ISIC2017_256, with_settings
+from arlrepro.config import with_settings
+from arlrepro.profiles import DEMO, ISIC2017_256
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 

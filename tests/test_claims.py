@@ -12,9 +12,10 @@ from arlrepro import claims
 from arlrepro.archive import Study
 from arlrepro.claims import CANNOT_TELL, NOT_REPLICATED, REPLICATED, Claim, decide, difference_rule, read_claims
 from arlrepro.comparisons import Difference
-from arlrepro.config import NETWORKS, PAPER, PROFILES
+from arlrepro.config import NETWORKS
 from arlrepro.errors import ConfigError
 from arlrepro.models import size
+from arlrepro.profiles import PAPER, PROFILES
 
 REAL = "isic2017-256"
 CLAIMS = read_claims()

@@ -3,8 +3,9 @@
 import pytest
 
 from arlrepro import config
-from arlrepro.config import ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, Experiment, with_settings
+from arlrepro.config import Experiment, with_settings
 from arlrepro.errors import ConfigError
+from arlrepro.profiles import ABLATION, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS
 
 
 def test_archived_runs_keep_their_hash():
@@ -40,7 +41,7 @@ def test_what_does_not_exist_is_refused_with_what_does(setting, message):
 
 def test_each_variant_is_an_experiment_of_its_own_that_differs_in_its_network_alone():
     experiments = ISIC2017_256_ABLATION.experiments()
-    assert len({one.hash for one in (*experiments, ISIC2017_256.experiment)}) == len(config.ABLATION) + 1
+    assert len({one.hash for one in (*experiments, ISIC2017_256.experiment)}) == len(ABLATION) + 1
     for one in experiments:
         assert one.network.name == "arl_cnn14"
         assert (one.task, one.train, one.data, one.patches) == (
@@ -50,7 +51,7 @@ def test_each_variant_is_an_experiment_of_its_own_that_differs_in_its_network_al
 
 def test_a_profile_without_variants_is_its_only_part():
     assert ISIC2017_256.parts() == {"": ISIC2017_256}
-    assert list(ISIC2017_256_ABLATION.parts()) == [one.name for one in config.ABLATION]
+    assert list(ISIC2017_256_ABLATION.parts()) == [one.name for one in ABLATION]
 
 
 def test_other_networks_run_by_the_same_protocol_as_the_archived_runs():

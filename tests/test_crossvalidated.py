@@ -9,8 +9,8 @@ from made import made_run, scores
 from arlrepro import crossvalidated
 from arlrepro.archive import Study, read_run, write_run
 from arlrepro.comparisons import cross_validated_difference
-from arlrepro.config import DEMO, ISIC2017_256, ISIC2017_256_CV
 from arlrepro.errors import MetricError, RunError
+from arlrepro.profiles import DEMO, ISIC2017_256, ISIC2017_256_CV
 
 PAIR = ("resnet14", "arl_cnn14")
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torchvision.models import ResNet
 
-from arlrepro.config import SMOKE
 from arlrepro.deletion import FRACTIONS, blurred, curves
 from arlrepro.maps import class_activation_maps
 from arlrepro.models import create
+from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
 ORDERS = ("", "_shuffled")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from arlrepro import explorer, pictures
 from arlrepro.archive import Study
-from arlrepro.config import ISIC2017_256
+from arlrepro.profiles import ISIC2017_256
 from arlrepro.synthetic import draw_lesion
 
 STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0,))

@@ -9,8 +9,8 @@ from test_archive import made_run
 
 from arlrepro import external, isic, runs, shown
 from arlrepro.archive import WEIGHTS, Study, write_run
-from arlrepro.config import SMOKE
 from arlrepro.errors import DatasetError, RunError
+from arlrepro.profiles import SMOKE
 from arlrepro.train import build
 
 

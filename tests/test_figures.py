@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from arlrepro import claims, figures
 from arlrepro.archive import Study
-from arlrepro.config import ISIC2017_256, NETWORKS
+from arlrepro.config import NETWORKS
+from arlrepro.profiles import ISIC2017_256
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 STUDY = made_study(GAINS, seeds=(0, 1))

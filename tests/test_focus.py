@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from arlrepro import focus as module
-from arlrepro.config import SMOKE
 from arlrepro.focus import drawn_focus, focus, overlap, peak_inside, rank_correlation, sanity, share_inside
 from arlrepro.models import create
+from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
 STEPS = ["nothing", "fc", "layer4", "layer3", "layer2", "layer1", "everything"]

@@ -6,8 +6,9 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 from arlrepro import folds
-from arlrepro.config import CLASSES, ISIC2017_256_CV, PROFILES, with_settings
+from arlrepro.config import CLASSES, with_settings
 from arlrepro.errors import ConfigError
+from arlrepro.profiles import ISIC2017_256_CV, PROFILES
 
 KINDS = np.repeat([0, 1, 2], [130, 40, 30])
 GROUPS = np.concatenate([np.repeat(np.arange(20), 2), np.arange(20, 180)])  # twenty pairs of look-alikes

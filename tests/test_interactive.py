@@ -9,7 +9,7 @@ from made import made_study, truth
 
 from arlrepro import interactive
 from arlrepro.archive import Study
-from arlrepro.config import DEMO
+from arlrepro.profiles import DEMO
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 

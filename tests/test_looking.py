@@ -9,7 +9,7 @@ from made import BLOCKS, LESIONS, made_study
 
 from arlrepro import looking
 from arlrepro.archive import Run, Study, write_run
-from arlrepro.config import ISIC2017_256
+from arlrepro.profiles import ISIC2017_256
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 OLD = made_study(GAINS, seeds=(0, 1))
@@ -67,13 +67,43 @@ def test_the_difference_is_a_tenth_more_inside():
     assert table["seeds"].tolist() == ["seeds 0, 1"] * 3 + [""]
 
 
+def test_the_interval_of_a_share_ends_where_shares_do():
+    apart = tuple(
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(peak_inside=run.seed)})
+        for run in NEW.runs
+    )
+    table = looking.where(replace(NEW, runs=apart)).loc["test images, automatic outlines"]
+    assert table.loc["ARL-CNN14", "highest point inside"] == "0.500 [0.000, 1.000]"
+
+
+def test_the_interval_of_a_difference_of_shares_ends_where_such_do():
+    apart = tuple(
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(peak_inside=inside)})
+        for run in NEW.runs
+        for inside in [run.seed if len(run.attention) else 1 - run.seed]
+    )
+    table = looking.where(replace(NEW, runs=apart)).loc["test images, automatic outlines"]
+    assert table.loc["ARL-CNN14 minus ResNet-14", "highest point inside"] == "+0.000 [-1.000, +1.000]"
+
+
+def test_a_figure_of_fewer_seeds_than_its_row_says_so():
+    first_lacks_it = (
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].drop(columns="overlap")})
+        if run.seed == 0
+        else run
+        for run in NEW.runs
+    )
+    table = looking.where(replace(NEW, runs=tuple(first_lacks_it))).loc["test images, automatic outlines"]
+    assert table.loc["ResNet-14", "seeds"] == "seeds 0, 1; overlap at equal area: seed 1"
+
+
 def test_chance_is_the_outlines_share_and_its_overlap():
     chance = looking.where(NEW).loc[("drawn lesions, exact outlines", "a map that ignores it")]
     assert chance.iloc[:3].tolist() == ["0.250", "0.250", "0.143"]  # 0.25 / 1.75
 
 
 def test_outlines_of_drawn_data_are_called_exact():
-    from arlrepro.config import DEMO
+    from arlrepro.profiles import DEMO
 
     drawn = replace(NEW, profile=DEMO)
     assert "test images, exact outlines" in looking.where(drawn).index.get_level_values(0)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from arlrepro import maps
-from arlrepro.config import NETWORKS, SMOKE
+from arlrepro.config import NETWORKS
 from arlrepro.errors import ConfigError
 from arlrepro.maps import class_activation_maps, enlarged, gradient_maps, maps_of, mask_maps
 from arlrepro.models import create
+from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
 BLOCKS = ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]

@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from arlrepro import outcomes
 from arlrepro.archive import Study
-from arlrepro.config import ISIC2017_256
 from arlrepro.errors import RunError
+from arlrepro.profiles import ISIC2017_256
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 STUDY = made_study(GAINS, seeds=(0, 1, 2))

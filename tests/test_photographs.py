@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from arlrepro import photographs
 from arlrepro.archive import WEIGHTS, Run, read_run, write_run
 from arlrepro.cli import app
-from arlrepro.config import SMOKE
 from arlrepro.errors import DatasetError, RunError
 from arlrepro.photographs import DRAWN, STATEMENT, find_run, overlay, score_photographs
+from arlrepro.profiles import SMOKE
 from arlrepro.runs import save_weights
 from arlrepro.synthetic import draw_lesion
 from arlrepro.train import build

@@ -3,8 +3,9 @@
 from dataclasses import fields
 
 from arlrepro import protocol
-from arlrepro.config import ISIC2017_256, PAPER, Experiment
+from arlrepro.config import Experiment
 from arlrepro.intervals import wilson_interval
+from arlrepro.profiles import ISIC2017_256, PAPER
 
 
 def test_published_rows_show_the_decimals_of_their_source():

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 
 from arlrepro import cli, isic, material, pictures, runs, shown, synthetic
 from arlrepro.archive import FILES, MEASURES, WEIGHTS
-from arlrepro.config import CLASSES, PAPER, PROFILES, SMOKE, DataConfig, Profile
+from arlrepro.config import CLASSES, DataConfig
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.patches import evaluation_boxes
 from arlrepro.predict import score
+from arlrepro.profiles import PAPER, PROFILES, SMOKE, Profile
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from test_baselines import drawn_people
 from arlrepro import pictures, runs, shown, words
 from arlrepro.archive import RESULTS, Study, read_study
 from arlrepro.baselines import people, score_by_age_and_sex
-from arlrepro.config import CLASSES, ISIC2017_256, SMOKE, profile
+from arlrepro.config import CLASSES
+from arlrepro.profiles import ISIC2017_256, SMOKE, profile
 
 PAIR = {
     "first": "MADE_00",

@@ -5,9 +5,9 @@ from made import made_study
 
 from arlrepro import crossvalidated, outcomes, standing, words
 from arlrepro.archive import Study
-from arlrepro.config import ISIC2017_256, ISIC2017_256_CV
 from arlrepro.errors import RunError
 from arlrepro.paper import SOURCES
+from arlrepro.profiles import ISIC2017_256, ISIC2017_256_CV
 
 STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
 

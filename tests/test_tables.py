@@ -8,7 +8,7 @@ from made import made_study, scores, separate_tasks
 from arlrepro import claims, tables, words
 from arlrepro.archive import Study
 from arlrepro.comparisons import equivalence_p
-from arlrepro.config import ISIC2017_256, PAPER
+from arlrepro.profiles import ISIC2017_256, PAPER
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 STUDY = made_study(GAINS, seeds=(0, 1))

@@ -20,11 +20,11 @@ from shorts import short_experiment
 from sklearn.metrics import roc_auc_score
 
 from arlrepro.checkpoints import Checkpoint
-from arlrepro.config import SMOKE
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.machine import use_deterministic_kernels
 from arlrepro.patches import evaluation_boxes
 from arlrepro.predict import score
+from arlrepro.profiles import SMOKE
 from arlrepro.train import build, train
 
 HERE = Path(__file__).parent

@@ -1,0 +1,183 @@
+"""The named profiles: the protocols that runs are made by, each with the matrix of its runs, and how each departs.
+
+A profile is a variation of the defaults of `config`, which are the paper's protocol, with their sources.
+"""
+
+from dataclasses import dataclass, replace
+
+from arlrepro.config import CLASSES, DataConfig, Experiment, NetworkConfig, PatchConfig, TrainConfig, with_settings
+from arlrepro.plain import check_known
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A change of a profile's protocol; its runs have a hash of their own."""
+
+    name: str  # in words
+    settings: tuple[str, ...]  # as `--set` takes them
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named matrix of runs: every network and task, each with every seed, by one protocol or by variants of it."""
+
+    name: str
+    purpose: str
+    experiment: Experiment
+    networks: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    variants: tuple[Variant, ...] = ()  # of the protocol; if there are any, the protocol itself is not run
+
+    def parts(self) -> dict[str, "Profile"]:
+        """The plain profile of each variant, by its name; of a profile without variants itself, unnamed."""
+        varied = {one.name: with_settings(self.experiment, one.settings) for one in self.variants}
+        return {name: replace(self, experiment=one, variants=()) for name, one in varied.items()} or {"": self}
+
+    def experiments(self) -> list[Experiment]:
+        """One experiment for each variant, fold, network and task, in the order in which the runs are made."""
+        if self.variants:
+            return [one for part in self.parts().values() for one in part.experiments()]
+        return [
+            replace(
+                self.experiment,
+                task=task,
+                network=replace(self.experiment.network, name=network),
+                data=replace(self.experiment.data, fold=fold),
+            )
+            for fold in range(max(self.experiment.data.folds, 1))
+            for task in self.tasks
+            for network in self.networks
+        ]
+
+
+PAPER = Profile(
+    name="paper",
+    purpose="the paper's protocol on the full-size images, from ImageNet weights; needs a GPU",
+    # Departure: no extra training images; the paper trained with 1,320.
+    # Reason: which ones they were is not published, so the images are those that everyone has.
+    # Effect: not measured; `--set data.extra=true` would measure it.
+    experiment=Experiment(
+        network=NetworkConfig(weights="imagenet"),
+        # Source: AP gives 0.0001 for ARL-CNN50 fine-tuned from ImageNet.
+        train=TrainConfig(learning_rate=0.0001),
+        # Departure: ImageNet's channel mean and std, which its weights were trained with (AP code), for both networks.
+        # Effect: not measured; `--set` of patches.mean and patches.std would measure it.
+        patches=PatchConfig(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    ),
+    networks=("resnet50", "arl_cnn50"),
+    tasks=CLASSES,
+    seeds=(0, 1, 2, 3, 4),
+)
+
+ISIC2017_256 = Profile(
+    name="isic2017-256",
+    purpose="ISIC-2017 reduced to 256 px, networks trained from scratch, on a CPU",
+    experiment=Experiment(
+        # Departure: one network scores both tasks; the paper trains one network for each.
+        # Reason: it halves the cost of a run, and every comparison here is between networks trained alike.
+        # Effect: not measured; `--task melanoma` and `--task seborrheic_keratosis` would measure it.
+        task="joint",
+        # Departure: patches are cut from 256-px copies; the paper cut them from full-size images.
+        # Reason: the full-size images are 12 GB; a patch of one fifth is 51 px of a copy.
+        # Effect: not measured; the AUC of the patches of each size alone says where detail is missing.
+        data=DataConfig(side=256),
+        # Departure: a patch is 128 px wide; the paper's is 224.
+        # Reason: the cost of a step falls to a third, and a 256-px copy has no more detail to give.
+        # Effect: not measured; `--set patches.side=224` would measure it.
+        patches=PatchConfig(side=128),
+        # Departure: an epoch draws one patch an image and there are 60 epochs; the paper draws 60 patches an image.
+        # Reason: a run ends in about an hour on two cores without bfloat16 units, sooner on others.
+        # Effect: not measured; `--set train.patches_per_image=60` would measure it, at sixty times the cost.
+        # Departure: no early stopping; the state with the best validation AUC is kept.
+        # Reason: every run costs the same, and the schedule's halvings are all seen.
+        # Effect: not measured; `--set train.patience=20` would measure it.
+        train=TrainConfig(epochs=60, patches_per_image=1, patience=0, validate_every=2),
+    ),
+    networks=("resnet14", "arl_cnn14"),
+    tasks=("joint",),
+    seeds=(0, 1, 2, 3, 4),
+)
+
+ISIC2017_256_CV = Profile(
+    name="isic2017-256-cv",
+    purpose="repeated cross-validation over all ISIC-2017 images reduced to 256 px, a seed a repetition; wants a GPU",
+    # Reason: eight of ten folds are 2,200 lesions to train on, nearest to the 2,000 of the challenge's own split.
+    experiment=replace(ISIC2017_256.experiment, data=replace(ISIC2017_256.experiment.data, folds=10)),
+    networks=ISIC2017_256.networks,
+    tasks=ISIC2017_256.tasks,
+    seeds=(0, 1),
+)
+
+DEMO = Profile(
+    name="demo",
+    purpose="drawn lesions, 14-layer networks: the whole path on a laptop without a GPU",
+    experiment=replace(
+        ISIC2017_256.experiment,
+        data=DataConfig(
+            source="synthetic", side=96, synthetic_training=600, synthetic_validation=150, synthetic_test=300
+        ),
+        patches=PatchConfig(side=64),
+        train=TrainConfig(epochs=25, halve_every=10, patches_per_image=1, patience=0, validate_every=5),
+    ),
+    networks=("resnet14", "arl_cnn14"),
+    tasks=("joint",),
+    seeds=(0,),
+)
+
+SMOKE = Profile(
+    name="smoke",
+    purpose="a handful of drawn lesions and one short epoch, for the tests; the numbers mean nothing",
+    experiment=replace(
+        DEMO.experiment,
+        # At 32 px the last map would be 1 x 1 and its mask identically 1.
+        data=DataConfig(source="synthetic", side=64, synthetic_training=48, synthetic_validation=24, synthetic_test=24),
+        patches=PatchConfig(side=64),
+        train=TrainConfig(epochs=1, patches_per_image=1, batch_size=16, patience=0),
+    ),
+    networks=("resnet14", "arl_cnn14"),
+    tasks=("joint",),
+    seeds=(0,),
+)
+
+#: ARL blocks that lack one part. With α fixed at zero they are ResNet's, to the last bit, and need no run.
+ABLATION = (
+    Variant("softmax over channels", ("network.mask=channels",)),
+    Variant("sigmoid in place of the softmax", ("network.mask=sigmoid",)),
+    Variant("no mask: a plain factor on x", ("network.mask=none",)),
+    Variant("α fixed where it starts", ("network.alpha_learned=false",)),
+    Variant("in the last stage alone", ("network.stages=[4]",)),
+    Variant("in all stages but the last", ("network.stages=[1, 2, 3]",)),
+)
+ISIC2017_256_ABLATION = replace(
+    ISIC2017_256,
+    name="isic2017-256-ablation",
+    purpose="variants of the ARL block by the protocol of isic2017-256",
+    networks=("arl_cnn14",),
+    seeds=(0, 1, 2),
+    variants=ABLATION,
+)
+ISIC2017_256_NETWORKS = replace(
+    ISIC2017_256,
+    name="isic2017-256-networks",
+    purpose="other kinds of attention by the protocol of isic2017-256",
+    networks=("se_resnet14", "ran14", "cbam_resnet14", "eca_resnet14"),
+    seeds=(0, 1, 2),
+)
+
+_EVERY = (SMOKE, DEMO, ISIC2017_256, ISIC2017_256_CV, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, PAPER)
+PROFILES = {profile.name: profile for profile in _EVERY}
+
+
+def profile(name: str) -> Profile:
+    """Look a profile up by name.
+
+    Raises:
+        ConfigError: the name is none of the known ones, which the message lists.
+
+    Example:
+        >>> profile("demo").networks
+        ('resnet14', 'arl_cnn14')
+    """
+    check_known("profile", name, tuple(PROFILES))
+    return PROFILES[name]
