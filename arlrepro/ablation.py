@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from arlrepro import outcomes, words
+from arlrepro import outcomes, tables, words
 from arlrepro.archive import RESULTS, Study, read_study, root
 from arlrepro.comparisons import Difference
 from arlrepro.intervals import Estimate
@@ -66,6 +66,35 @@ def variants(study: Study) -> pd.DataFrame:
     index = pd.MultiIndex.from_tuples([(words.network(arl), name) for arl, name in rows], names=["network", "variant"])
     table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
     return table.rename(columns={COLUMNS[1]: "as it is minus this [95 % CI]"})
+
+
+def terms(study: Study) -> pd.DataFrame:
+    """How large is the attention term of each variant, and what does a trained network lose without it?
+
+    Returns:
+        A row a network, variant and block, and one for all blocks together: α, the term over x (`tables.term_sizes`),
+        and the mean AUC as it is minus that with the term taken out after training (`tables.removal`).
+    """
+    rows = []
+    for _, arl in outcomes.partners(study):
+        for name, part in {"as it is": study, **beside(study, "ablation")}.items() if arl.startswith("arl") else ():
+            there = Study(part.profile, tuple(part.of(arl)))
+            sizes = {row["block"]: row for row in tables.term_sizes(there).to_dict("records")}
+            for lost in tables.removal(there).to_dict("records") or [{}]:
+                size = sizes.get(lost.get("taken out of"), {})
+                rows.append(
+                    {
+                        "network": words.network(arl),
+                        "variant": name,
+                        "block": lost.get("taken out of", ""),
+                        **{title: size.get(title, "") for title in ("α", "α M x over x")},
+                        "mean AUC lost without it [95 % CI]": lost.get("mean AUC", ""),
+                        "p": lost.get("p, mean AUC", ""),
+                        "runs": len(there.runs),
+                    }
+                )
+    columns = ["network", "variant", "block", "α", "α M x over x", "mean AUC lost without it [95 % CI]", "p", "runs"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:3])
 
 
 def other_networks(study: Study) -> pd.DataFrame:

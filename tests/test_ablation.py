@@ -1,9 +1,9 @@
 """The ablation says what its runs say, of each variant by itself, and how many of them are there."""
 
 import pytest
-from made import made_run, made_study, scores
+from made import BLOCKS, made_run, made_study, scores
 
-from arlrepro import ablation
+from arlrepro import ablation, words
 from arlrepro.archive import Study, write_run
 from arlrepro.profiles import ABLATION, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, SMOKE
 
@@ -52,6 +52,21 @@ def test_a_variant_without_runs_is_empty(archive):
     row = ablation.variants(STUDY).loc[("ARL-CNN14", "in the last stage alone")]
     assert row["runs"] == "0 of 3"
     assert (row.drop(["runs", "started from"]) == "").all()
+
+
+def test_the_term_of_a_variant_has_its_size_and_its_worth_block_by_block(archive):
+    table = ablation.terms(STUDY).loc["ARL-CNN14"]
+    assert list(table.loc["softmax over channels"].index) == ["all blocks", *(words.block(one) for one in BLOCKS)]
+    of_block = table.loc[("softmax over channels", words.block(BLOCKS[0]))]
+    assert float(of_block["α M x over x"]) > 0
+    assert of_block["mean AUC lost without it [95 % CI]"].startswith("+0.000 ")  # made runs score the same without
+    assert table.xs("all blocks", level="block")["runs"].tolist() == [2, 2, 1]
+
+
+def test_the_term_of_a_variant_without_runs_is_empty(archive):
+    row = ablation.terms(STUDY).loc["ARL-CNN14"].loc["in the last stage alone"].iloc[0]
+    assert row["runs"] == 0
+    assert (row.drop("runs") == "").all()
 
 
 def test_other_networks_are_compared_with_the_studys_resnet(archive):
