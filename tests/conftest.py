@@ -1,4 +1,6 @@
-"""What several test modules share: a handful of lesions, and a short experiment on them."""
+"""What several test modules share: a handful of lesions, a short experiment on them, and a browser."""
+
+import shutil
 
 import pytest
 from shorts import made_lesions, short_experiment
@@ -20,3 +22,17 @@ def validation() -> Lesions:
 @pytest.fixture(scope="session")
 def short() -> Experiment:
     return short_experiment()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, or none and a word."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no chromium on the PATH: on Debian, apt install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()

@@ -5,7 +5,6 @@ The site is built here, strictly, from the committed book; ARLREPRO_SITE names a
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -20,7 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 STRICT = ROOT / "_build" / "strict"
 FRONT = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())["root"] + ".html"
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1300, "height": 900}
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +50,6 @@ def articles(pages) -> dict[str, BeautifulSoup]:
         name: page.find("article") for name, page in pages.items() if name not in ("genindex.html", "search.html")
     }
     return {name: article for name, article in written.items() if article is not None}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium, or none and a word."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH: on Debian, apt install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 def test_the_book_builds_without_a_warning(site):
