@@ -14,7 +14,6 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import models as torchvision_models
-from torchvision import transforms
 
 from arlrepro.archive import RESULTS, root
 from arlrepro.config import KINDS, PatchConfig
@@ -24,7 +23,7 @@ from arlrepro.patches import cut, epoch
 from arlrepro.precision import autocast, has_bfloat16_units
 from arlrepro.progress import bar
 from arlrepro.synthetic import draw_lesion
-from benchmarks.epochs import epochs, memory
+from benchmarks.epochs import epochs, memory, pillow_patches
 
 SIDE = 224  # px of a patch
 PILLOW = "Pillow in a DataLoader"
@@ -87,19 +86,11 @@ def steps(depth: str, precision: str, batch_size: int, repeats: int, device: tor
 
 
 class PillowPatches(Dataset):
-    """What people do today: decode a JPEG, crop, resize, flip and rotate it by Pillow, one image at a time."""
+    """Decode a JPEG in memory and cut a patch from it by Pillow, one image at a time."""
 
     def __init__(self, jpegs: list[bytes], side: int) -> None:
         self.jpegs = jpegs
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomResizedCrop(side, scale=(0.04, 0.64)),
-                transforms.RandomHorizontalFlip(),
-                transforms.RandomVerticalFlip(),
-                transforms.RandomRotation(10),
-                transforms.ToTensor(),
-            ]
-        )
+        self.transform = pillow_patches(side)
 
     def __len__(self) -> int:
         return len(self.jpegs)

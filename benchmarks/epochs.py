@@ -29,20 +29,25 @@ from arlrepro.train import train
 Row = dict[str, str | float]
 
 
+def pillow_patches(side: int) -> transforms.Compose:
+    """What people do today to an opened image: crop, resize, flip and rotate it by Pillow."""
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(side, scale=(0.04, 0.64)),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomVerticalFlip(),
+            transforms.RandomRotation(10),
+            transforms.ToTensor(),
+        ]
+    )
+
+
 class JpegPatches(Dataset):
-    """Decode a JPEG file, crop, resize, flip and rotate it by Pillow, one image at a time."""
+    """Decode a JPEG file and cut a patch from it by Pillow, one image at a time."""
 
     def __init__(self, files: list[Path], side: int) -> None:
         self.files = files
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomResizedCrop(side, scale=(0.04, 0.64)),
-                transforms.RandomHorizontalFlip(),
-                transforms.RandomVerticalFlip(),
-                transforms.RandomRotation(10),
-                transforms.ToTensor(),
-            ]
-        )
+        self.transform = pillow_patches(side)
 
     def __len__(self) -> int:
         return len(self.files)
