@@ -76,8 +76,9 @@ def terms(study: Study) -> pd.DataFrame:
         and the mean AUC as it is minus that with the term taken out after training (`tables.removal`).
     """
     rows = []
-    for _, arl in outcomes.partners(study):
-        for name, part in {"as it is": study, **beside(study, "ablation")}.items() if arl.startswith("arl") else ():
+    parts = {"as it is": study, **beside(study, "ablation")}
+    for arl in [network for _, network in outcomes.partners(study) if network.startswith("arl")]:
+        for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
             sizes = {row["block"]: row for row in tables.term_sizes(there).to_dict("records")}
             for lost in tables.removal(there).to_dict("records") or [{}]:
