@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from arlrepro import outcomes, tables, words
+from arlrepro import outcomes, pairing, tables, words
 from arlrepro.archive import RESULTS, Study, read_study, root
 from arlrepro.comparisons import Difference
 from arlrepro.intervals import Estimate
@@ -53,7 +53,7 @@ def variants(study: Study) -> pd.DataFrame:
         same lesions and seeds; how many of its planned runs are there, and what their weights started from.
     """
     rows = {}
-    for resnet, arl in outcomes.partners(study):
+    for resnet, arl in pairing.partners(study):
         if arl.startswith("arl"):
             rows[arl, "as it is"] = _cells(study, arl)
             gain = known(outcomes.difference, study, (resnet, arl), QUANTITY)
@@ -77,7 +77,7 @@ def terms(study: Study) -> pd.DataFrame:
     """
     rows = []
     parts = {"as it is": study, **beside(study, "ablation")}
-    for arl in [network for _, network in outcomes.partners(study) if network.startswith("arl")]:
+    for arl in [network for _, network in pairing.partners(study) if network.startswith("arl")]:
         for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
             sizes = {row["block"]: row for row in tables.term_sizes(there).to_dict("records")}
@@ -106,12 +106,12 @@ def other_networks(study: Study) -> pd.DataFrame:
         planned runs are there, and what their weights started from.
     """
     rows = {network: _cells(study, network) for network in study.profile.networks}
-    for resnet, network in outcomes.partners(study):
+    for resnet, network in pairing.partners(study):
         rows[network] = _cells(study, network, known(outcomes.difference, study, (resnet, network), QUANTITY))
     for others in beside(study, "networks").values():
         networks = (*study.profile.networks, *others.profile.networks)
         both = Study(replace(study.profile, networks=networks), (*study.runs, *others.runs))
-        for resnet, network in outcomes.partners(both):
+        for resnet, network in pairing.partners(both):
             if network in others.profile.networks:
                 rows[network] = _cells(others, network, known(outcomes.difference, both, (resnet, network), QUANTITY))
     index = pd.Index([words.network(network) for network in rows], name="network")

@@ -21,7 +21,7 @@ def in_short(verdicts: Sequence[Verdict], study: Study, baselines: pd.DataFrame)
     Args:
         verdicts: of all claims.
         study: the runs.
-        baselines: `shown.colour_baseline`, whose first row needs no network.
+        baselines: `beside.colour_baseline`, whose first row needs no network.
     """
     primary = next(one for one in verdicts if one.claim.primary)
     base, other = primary.claim.networks

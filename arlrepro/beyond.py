@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from arlrepro import decisions, outcomes, words
+from arlrepro import decisions, outcomes, pairing, words
 from arlrepro.archive import Study
 from arlrepro.config import CLASSES
 from arlrepro.errors import MetricError, RunError
@@ -33,9 +33,9 @@ def _scored(study: Study) -> Iterator[tuple[str, str, tuple[np.ndarray, np.ndarr
     """By network and task: truth and scores (seeds, lesions) of validation, and of test."""
     for network in study.profile.networks:
         for task in CLASSES:
-            if outcomes.runs_by_seed(study, network, [task]):
-                chosen = outcomes.shared_runs(study, [network], [task])
-                pairs = (outcomes.scored(chosen, [task], split) for split in ("validation", "test"))
+            if pairing.runs_by_seed(study, network, [task]):
+                chosen = pairing.shared_runs(study, [network], [task])
+                pairs = (pairing.scored(chosen, [task], split) for split in ("validation", "test"))
                 validation, test = ((truth[0], scores[network][:, 0]) for truth, scores in pairs)
                 yield network, task, validation, test
 
@@ -112,10 +112,10 @@ def subgroups(study: Study, people: pd.DataFrame, split: str = "validation") -> 
     rows = []
     for network in study.profile.networks:
         for task in CLASSES:
-            if not outcomes.runs_by_seed(study, network, [task]):
+            if not pairing.runs_by_seed(study, network, [task]):
                 continue
-            chosen = outcomes.shared_runs(study, [network], [task])
-            truth, scores = outcomes.scored(chosen, [task], split)
+            chosen = pairing.shared_runs(study, [network], [task])
+            truth, scores = pairing.scored(chosen, [task], split)
             of_lesions = known.reindex(chosen[network][0][0].of(split).index)
             groups = {"all of these": of_lesions["sex"].notna()}
             groups |= {sex: of_lesions["sex"] == sex for sex in ("female", "male")}
@@ -209,12 +209,12 @@ def agreement(study: Study) -> pd.DataFrame:
     """
     rows = []
     for task in CLASSES:
-        for networks in [(one, one) for one in study.profile.networks] + outcomes.partners(study):
+        for networks in [(one, one) for one in study.profile.networks] + pairing.partners(study):
             try:
-                chosen = outcomes.shared_runs(study, list(dict.fromkeys(networks)), [task])
+                chosen = pairing.shared_runs(study, list(dict.fromkeys(networks)), [task])
             except RunError:
                 continue
-            truth, scores = outcomes.scored(chosen, [task])
+            truth, scores = pairing.scored(chosen, [task])
             first, second = (scores[one][:, 0] for one in networks)
             seeds = range(len(first))
             pairs = list(combinations(seeds, 2)) if networks[0] == networks[1] else [(one, one) for one in seeds]

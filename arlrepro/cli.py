@@ -210,9 +210,9 @@ def results(
 @app.command("baseline")
 def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
     """Score lesions by colour alone, and by age and sex alone; archive it, and the runs' figures by group of people."""
-    from arlrepro import shown
+    from arlrepro import beside
 
-    for path in shown.archive_beside(profile, data):
+    for path in beside.write(profile, data):
         typer.echo(str(path))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from arlrepro import outcomes, words
+from arlrepro import pairing, words
 from arlrepro.archive import RESULTS, Run, Study, read_study, root
 from arlrepro.claims import published_effect
 from arlrepro.comparisons import Difference, cross_validated_difference, holm
@@ -36,7 +36,7 @@ def about(study: Study) -> str:
 def _pairs(study: Study) -> Iterator[tuple[tuple[str, str], int, int, Run | None, Run | None]]:
     """Each planned pair of runs, there or not: networks, repetition, fold, both runs."""
     there = {(run.network, run.seed, run.experiment.data.fold): run for run in study.runs}
-    for networks in outcomes.partners(study):
+    for networks in pairing.partners(study):
         for seed in study.profile.seeds:
             for fold in range(study.profile.experiment.data.folds):
                 first, second = (there.get((network, seed, fold)) for network in networks)
@@ -126,7 +126,7 @@ def differences(study: Study) -> pd.DataFrame:
     """
     rows = []
     planned = study.profile.experiment.data.folds * len(study.profile.seeds)
-    for networks in outcomes.partners(study):
+    for networks in pairing.partners(study):
         there = sum(pair == networks and None not in runs for pair, _, _, *runs in _pairs(study))
         found = [difference(study, networks, one)[0] for one in AUCS] if there > 1 else []
         adjusted = holm(np.array([one.p for one in found])) if found else np.array([])

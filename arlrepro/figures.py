@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn import metrics as sklearn_metrics
 
-from arlrepro import outcomes, words
+from arlrepro import outcomes, pairing, words
 from arlrepro.archive import Run, Study
 from arlrepro.claims import Verdict
 from arlrepro.config import CLASSES, SPLITS
@@ -144,8 +144,8 @@ def roc(study: Study) -> Figure:
         for axis, task in zip(axes[0], CLASSES, strict=True):
             axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
             for network in present(study):
-                chosen = outcomes.shared_runs(study, [network], [task])
-                truth, scores = outcomes.scored(chosen, [task])
+                chosen = pairing.shared_runs(study, [network], [task])
+                truth, scores = pairing.scored(chosen, [task])
                 curves = []
                 for one in scores[network][:, 0]:
                     false_rate, true_rate, _ = sklearn_metrics.roc_curve(truth[0], one, drop_intermediate=False)
@@ -244,7 +244,7 @@ def precision_recall(study: Study) -> Figure:
         recalls = np.linspace(0, 1, 201)
         for axis, task in zip(axes[0], CLASSES, strict=True):
             for network in present(study):
-                truth, scores = outcomes.scored(outcomes.shared_runs(study, [network], [task]), [task])
+                truth, scores = pairing.scored(pairing.shared_runs(study, [network], [task]), [task])
                 curves, areas = [], []
                 for one in scores[network][:, 0]:
                     precision, recall, _ = sklearn_metrics.precision_recall_curve(truth[0], one)

@@ -14,7 +14,7 @@ from IPython.display import HTML
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from arlrepro import outcomes, words
+from arlrepro import pairing, words
 from arlrepro.archive import Study
 from arlrepro.config import CLASSES
 from arlrepro.figures import COLOURS, present
@@ -51,7 +51,7 @@ def threshold(study: Study, start: float = 0.5) -> HTML:
     for task in CLASSES:
         networks = {}
         for network in present(study):
-            truth, scores = outcomes.scored(outcomes.shared_runs(study, [network], [task]), [task])
+            truth, scores = pairing.scored(pairing.shared_runs(study, [network], [task]), [task])
             found, alarms = counts_by_threshold(truth[0], scores[network][0, 0])
             networks[network] = {"found": found, "alarms": alarms, "name": words.network(network)}
             positives, negatives = int(truth[0].sum()), int((~truth[0]).sum())

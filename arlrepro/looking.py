@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from arlrepro import outcomes, words
+from arlrepro import outcomes, pairing, words
 from arlrepro.archive import MEASURES, RESULTS, Study, read_study, root
 from arlrepro.comparisons import Difference
 from arlrepro.figures import COLOURS, canvas, no_runs, present
@@ -84,7 +84,7 @@ def _subjects(study: Study) -> Iterator[tuple[str, list[str]]]:
     """What is measured: each network of a study, then each pair of one with the ResNet of its depth."""
     for network in present(study):
         yield words.network(network), [network]
-    for base, other in outcomes.partners(study):
+    for base, other in pairing.partners(study):
         yield f"{words.network(other)} minus {words.network(base)}", [base, other]
 
 
@@ -315,7 +315,7 @@ def answer(study: Study) -> pd.DataFrame:
         rows.append(_reply("Is more of it inside than an untrained network's?", name, learned))
         lost = _known(study, name, "deletion", _area("deletion_shuffled", "deletion"))
         rows.append(_reply("Does the score fall faster as the map's highest are taken away?", name, lost))
-    for base, other in outcomes.partners(study):
+    for base, other in pairing.partners(study):
         pair = [base, other]
         for question, measure in {
             "Is more of the map inside the lesion than ResNet's?": "focus",

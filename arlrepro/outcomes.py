@@ -15,7 +15,6 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from arlrepro import words
 from arlrepro.archive import Run, Study
 from arlrepro.comparisons import (
     Difference,
@@ -25,8 +24,9 @@ from arlrepro.comparisons import (
     seeds_and_lesions_mean,
 )
 from arlrepro.config import CLASSES
-from arlrepro.errors import MetricError, RunError, some
+from arlrepro.errors import MetricError, RunError
 from arlrepro.intervals import Estimate, mean_auc_interval, wilson_interval
+from arlrepro.pairing import Paired, in_shared_seeds, run_of, runs_by_seed, scored, shared_runs
 
 SHARES = ("accuracy", "sensitivity", "specificity")
 #: Measures of where a network looks, a row a lesion; see `focus`.
@@ -51,6 +51,13 @@ class Outcome(Generic[Found]):
         return "seeds and lesions" if len(self.seeds) > 1 else "lesions alone"
 
 
+def _outcome(found: Found, paired: Paired, lesions: int) -> Outcome[Found]:
+    """What was computed from paired runs on so many lesions."""
+    seeds = tuple(runs[0].seed for runs in next(iter(paired.values())))
+    ids = tuple(run.id for by_seed in paired.values() for runs in by_seed for run in runs)
+    return Outcome(found, seeds, ids, lesions)
+
+
 def known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Found] | None:
     """An outcome, or None where the runs have it not: an empty cell."""
     with suppress(RunError, MetricError):
@@ -67,107 +74,6 @@ def classes_in(quantity: str) -> tuple[str, ...]:
     """
     named = tuple(one for one in CLASSES if one in quantity.split("."))
     return named or CLASSES
-
-
-def runs_by_seed(study: Study, network: str, classes: Sequence[str] = CLASSES) -> dict[int, list[Run]]:
-    """The runs of a network that together score all of some classes: one run where it is joint, else one a class.
-
-    Returns:
-        By seed, in order; only seeds in which each class is scored.
-
-    Raises:
-        RunError: the runs are of folds, of which each scores lesions of its own.
-    """
-    if study.profile.experiment.data.folds:
-        raise RunError(f"{study.profile.name} is cross-validation: its runs are read by fold")
-    found: dict[int, list[Run]] = {}
-    for run in study.of(network):
-        if any(run.predictions[one].notna().any() for one in classes):
-            found.setdefault(run.seed, []).append(run)
-    return {
-        seed: runs
-        for seed, runs in sorted(found.items())
-        if all(any(run.predictions[one].notna().any() for run in runs) for one in classes)
-    }
-
-
-def shared_runs(study: Study, networks: Sequence[str], classes: Sequence[str] = CLASSES) -> dict[str, list[list[Run]]]:
-    """The runs of several networks in the seeds that all of them have: pairs, where there are two networks.
-
-    Raises:
-        RunError: a network has no run that scores the classes, or the networks have no seed in common.
-    """
-    return _in_shared_seeds({network: runs_by_seed(study, network, classes) for network in networks}, study)
-
-
-def _in_shared_seeds(by_seed: dict[str, dict[int, list[Run]]], study: Study) -> dict[str, list[list[Run]]]:
-    if without := [words.network(network) for network, found in by_seed.items() if not found]:
-        raise RunError(f"no run of {some(without)} in the archive of {study.profile.name}")
-    shared = sorted(set.intersection(*(set(found) for found in by_seed.values())))
-    if not shared:
-        names = some([words.network(one) for one in by_seed])
-        raise RunError(f"{names} have no seed in common in the archive of {study.profile.name}")
-    return {network: [found[seed] for seed in shared] for network, found in by_seed.items()}
-
-
-def partners(study: Study) -> list[tuple[str, str]]:
-    """Each network of a study that is no ResNet, after the ResNet of its depth.
-
-    Example:
-        >>> from arlrepro.profiles import PAPER
-        >>> partners(Study(PAPER, ()))
-        [('resnet50', 'arl_cnn50')]
-    """
-    networks = study.profile.networks
-    return [
-        (base, other)
-        for base in networks
-        for other in networks
-        if base.startswith("resnet") and other != base and other[-2:] == base[-2:]
-    ]
-
-
-def _seeds(chosen: dict[str, list[list[Run]]]) -> tuple[int, ...]:
-    return tuple(runs[0].seed for runs in next(iter(chosen.values())))
-
-
-def _ids(chosen: dict[str, list[list[Run]]]) -> tuple[str, ...]:
-    return tuple(run.id for seeds in chosen.values() for runs in seeds for run in runs)
-
-
-def _truth(chosen: dict[str, list[list[Run]]], classes: Sequence[str], split: str) -> pd.DataFrame:
-    """The labels of a split's lesions, which all runs must share."""
-    labels = [f"{one}_label" for one in classes]
-    every = [run for seeds in chosen.values() for runs in seeds for run in runs]
-    truth = every[0].of(split)[labels]
-    if other := [run.id for run in every if not run.of(split)[labels].equals(truth)]:
-        raise RunError(f"{every[0].id} and {some(other)} have not the same {split} lesions; compare runs of one set")
-    return truth.astype(bool)
-
-
-def scored(
-    chosen: dict[str, list[list[Run]]], classes: Sequence[str] = CLASSES, split: str = "test"
-) -> tuple[Bool[np.ndarray, "classes lesions"], dict[str, Float[np.ndarray, "seeds classes lesions"]]]:
-    """Truth and scores of a split's lesions.
-
-    Args:
-        chosen: from `shared_runs`.
-        classes: which, in this order.
-        split: validation or test.
-
-    Returns:
-        The truth, and by network the scores in each seed.
-
-    Raises:
-        RunError: the runs were not scored on the same lesions.
-    """
-    truth = _truth(chosen, classes, split).to_numpy().T
-
-    def scores(runs: list[Run]) -> np.ndarray:
-        found = [next(run for run in runs if run.predictions[one].notna().any()).of(split)[one] for one in classes]
-        return np.stack([one.to_numpy(dtype=np.float64) for one in found])
-
-    return truth, {network: np.stack([scores(runs) for runs in seeds]) for network, seeds in chosen.items()}
 
 
 def figure(study: Study, network: str, quantity: str) -> Outcome[Estimate]:
@@ -192,7 +98,7 @@ def figure(study: Study, network: str, quantity: str) -> Outcome[Estimate]:
         estimate = share(metric, truth[0], scores[network][:, 0] > 0.5)
     else:
         estimate = area(truth, scores[network])
-    return Outcome(estimate, _seeds(chosen), _ids(chosen), truth.shape[1])
+    return _outcome(estimate, chosen, truth.shape[1])
 
 
 def area(truth: Bool[np.ndarray, "classes lesions"], scores: Float[np.ndarray, "seeds classes lesions"]) -> Estimate:
@@ -246,7 +152,7 @@ def difference(study: Study, networks: Sequence[str], quantity: str, removed: st
         before, after = _removed(chosen[networks[0]], classes, removed), scores[networks[0]]
     else:
         before, after = scores[networks[0]], scores[networks[1]]
-    return Outcome(_auc_difference(truth, before, after), _seeds(chosen), _ids(chosen), truth.shape[1])
+    return _outcome(_auc_difference(truth, before, after), chosen, truth.shape[1])
 
 
 def _auc_difference(truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> Difference:
@@ -270,10 +176,10 @@ def variant_difference(study: Study, variant: Study, network: str, quantity: str
     """
     classes = classes_in(quantity)
     by_seed = {one.profile.name: runs_by_seed(one, network, classes) for one in (variant, study)}
-    chosen = _in_shared_seeds(by_seed, variant)
+    chosen = in_shared_seeds(by_seed, variant)
     truth, scores = scored(chosen, classes)
     found = _auc_difference(truth, *scores.values())
-    return Outcome(found, _seeds(chosen), _ids(chosen), truth.shape[1])
+    return _outcome(found, chosen, truth.shape[1])
 
 
 def of_lesions(
@@ -312,7 +218,7 @@ def of_lesions(
         raise RunError(f"{measure}.csv of {study.profile.name}: fewer than two lesions have the number in every run")
     values = [together[network].to_numpy(dtype=np.float64).T for network in networks]
     found = _mean(values[-1] - values[0] if len(networks) > 1 else values[0])
-    return Outcome(found, _seeds(chosen), _ids(chosen), len(together))
+    return _outcome(found, chosen, len(together))
 
 
 def _mean(values: Float[np.ndarray, "seeds lesions"]) -> Difference:
@@ -342,7 +248,7 @@ def _removed(
     def scores(runs: list[Run]) -> np.ndarray:
         columns = []
         for one in classes:
-            run = next(run for run in runs if run.predictions[one].notna().any())
+            run = run_of(one, runs)
             table = _measure(run, "removal")
             without = table[table["removed"] == removed].set_index("image_id")[one].reindex(run.of("test").index)
             if without.isna().any():

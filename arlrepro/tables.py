@@ -6,7 +6,7 @@ from math import isnan
 import numpy as np
 import pandas as pd
 
-from arlrepro import outcomes, words
+from arlrepro import outcomes, pairing, words
 from arlrepro.archive import RESULTS, Run, Study
 from arlrepro.claims import Verdict, parameters, published_effect, sizes
 from arlrepro.comparisons import Difference, equivalence_p, holm
@@ -138,7 +138,7 @@ def differences(study: Study) -> pd.DataFrame:
         the standard errors through lesions and through seeds. Pairs without runs are left out.
     """
     rows = []
-    for base, other in outcomes.partners(study):
+    for base, other in pairing.partners(study):
         known = {one: outcomes.known(outcomes.difference, study, (base, other), one) for one in AUCS}
         found = {quantity: ours for quantity, ours in known.items() if ours}
         # Reason: a member of the family that has no runs counts as p = 1, so that the family keeps its size.

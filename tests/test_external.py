@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_archive import made_run
 
-from arlrepro import external, isic, runs, shown
+from arlrepro import beside, external, isic, runs
 from arlrepro.archive import WEIGHTS, Study, write_run
 from arlrepro.errors import DatasetError, RunError
 from arlrepro.profiles import SMOKE
@@ -49,7 +49,7 @@ def test_what_is_archived_names_runs_and_numbers_and_no_lesion(place):
     path = external.write("smoke", "ham", found)
     assert "HAM_" not in path.read_text() and "ISIC_" not in path.read_text()
     assert json.loads(path.read_text()) == found
-    table = shown.external_tests(Study(SMOKE, ()))
+    table = beside.external_tests(Study(SMOKE, ()))
     runs_and_difference = [*found["classes"]["melanoma"]["runs"], "arl_cnn14 minus resnet14, seed 0"]
     assert list(table.index) == [("ham, 6 lesions", "melanoma (2)", one) for one in runs_and_difference]
 

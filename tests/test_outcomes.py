@@ -7,7 +7,7 @@ import pytest
 from made import LESIONS, POSITIVES, made_run, made_study, scores, separate_tasks, truth
 from sklearn.metrics import roc_auc_score
 
-from arlrepro import outcomes
+from arlrepro import outcomes, pairing
 from arlrepro.archive import Study
 from arlrepro.errors import RunError
 from arlrepro.profiles import ISIC2017_256
@@ -87,7 +87,7 @@ def test_a_seed_in_which_one_class_is_missing_has_no_mean_auc():
 
 
 def test_truth_and_scores_are_arranged_by_seed_class_and_lesion():
-    known, found = outcomes.scored(outcomes.shared_runs(STUDY, ["resnet14"]))
+    known, found = pairing.scored(pairing.shared_runs(STUDY, ["resnet14"]))
     assert known.sum(axis=1).tolist() == list(POSITIVES.values())
     assert found["resnet14"].shape == (3, 2, LESIONS)
     assert found["resnet14"][2, 1] == pytest.approx(scores(0.1, 2)["seborrheic_keratosis"])

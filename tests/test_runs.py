@@ -10,7 +10,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from arlrepro import cli, isic, material, pictures, runs, shown, synthetic
+from arlrepro import beside, cli, isic, material, pictures, runs, shown, synthetic
 from arlrepro.archive import FILES, MEASURES, WEIGHTS
 from arlrepro.config import CLASSES, DataConfig
 from arlrepro.errors import ConfigError, DatasetError, RunError
@@ -199,7 +199,7 @@ def test_what_no_network_gives_is_archived_beside_the_runs(place, tiny, monkeypa
     monkeypatch.setitem(PROFILES, "tiny", replace(tiny, experiment=replace(tiny.experiment, data=enough)))
     cli.baseline(profile="tiny", data="")
     folder = place / "results" / "tiny"
-    colour, people = (pd.read_csv(folder / name) for name in (shown.COLOUR, shown.AGE_AND_SEX))
+    colour, people = (pd.read_csv(folder / name) for name in (beside.COLOUR, beside.AGE_AND_SEX))
     assert colour["split"].value_counts().to_dict() == {"validation": 9, "test": 9}
     assert set(people["split"]) == {"training", "validation", "test"}
     assert people["melanoma"].between(0, 1).all()

@@ -1,56 +1,17 @@
-"""What the book shows of the data: look-alikes by a report, lesions by a rule."""
+"""Lesions that the book shows, chosen by a rule."""
 
-import json
 from dataclasses import replace
 
 import pandas as pd
-import pytest
 from test_archive import made_run
-from test_baselines import drawn_people
 
-from arlrepro import pictures, runs, shown, words
-from arlrepro.archive import RESULTS, Study, read_study
-from arlrepro.baselines import people, score_by_age_and_sex
+from arlrepro import pictures, shown
+from arlrepro.archive import Study
 from arlrepro.config import CLASSES
-from arlrepro.profiles import ISIC2017_256, SMOKE, profile
-
-PAIR = {
-    "first": "MADE_00",
-    "second": "MADE_12",
-    "first_split": "validation",
-    "second_split": "test",
-    "is_identical": True,
-    "hash_bits": 0,
-    "correlation": 1.0,
-}
+from arlrepro.profiles import SMOKE
 
 
-@pytest.fixture
-def study(tmp_path, monkeypatch) -> Study:
-    """One run, and a report that finds one of its test lesions in the validation split too."""
-    monkeypatch.setattr(runs, "archived_folder", lambda _profile: tmp_path)
-    counts = {"test": {"images": 12, "melanoma": 4, "seborrheic_keratosis": 4, "neither": 4, "labels": "own"}}
-    (tmp_path / shown.DATA_REPORT).write_text(json.dumps({"counts": counts, "pairs": [PAIR]}))
-    return Study(SMOKE, (made_run(),))
-
-
-def test_a_lesion_with_a_twin_in_another_split_is_left_out_of_the_test_split_alone(study):
-    without = shown.without_look_alikes(study).runs[0].predictions
-    every = study.runs[0].predictions
-    assert set(every["image_id"]) - set(without["image_id"]) == {"MADE_12"}
-    assert len(without[without["split"] == "validation"]) == 12
-
-
-def test_look_alikes_say_whether_they_are_the_same_picture(study):
-    table = shown.look_alikes(study)
-    assert table.iloc[0].tolist() == ["MADE_00", "validation", "MADE_12", "test", "identical", 1.0]
-
-
-def test_composition_is_the_reports_where_there_is_one(study):
-    assert shown.composition(study).loc["test"].tolist() == [12, 4, 4, 4]
-
-
-def test_patches_are_cut_where_the_run_says(study):
+def test_patches_are_cut_where_the_run_says():
     drawn = next(iter(shown.drawn_lesions(SMOKE.experiment).values()))
     places = pd.DataFrame({"x": [0.5, 0.25], "y": [0.5, 0.25], "scale": [1.0, 0.5]})
     with_places = Study(SMOKE, (replace(made_run(), measures={"patches": places}),))
@@ -76,37 +37,3 @@ def test_a_kind_without_a_hit_has_none():
     run = made_run()
     blind = replace(run, predictions=run.predictions.assign(melanoma=0.0, seborrheic_keratosis=0.0))
     assert list(shown.hits_and_misses(blind).values()) == ["melanoma", "seborrheic_keratosis", "neither"]
-
-
-def test_age_and_sex_stand_beside_the_runs_on_the_same_lesions(study, tmp_path):
-    lesions = drawn_people(120)
-    lesions.index = [*(f"TRAINED_{n}" for n in range(80)), *(f"MADE_{n:02d}" for n in range(40))]
-    score_by_age_and_sex(people(lesions)).to_csv(tmp_path / shown.AGE_AND_SEX, index=False)
-    table = shown.age_and_sex_baseline(study)
-    assert table.index.tolist() == [
-        ("training, out of fold", "age and sex, no network"),
-        ("validation", "age and sex, no network"),
-        ("validation", "ARL-CNN14, seed 0"),
-    ]
-    assert table["lesions"].tolist() == [80, 40, 12]
-    assert table["AUC, melanoma"].iloc[0].startswith("1.000 [")
-
-
-def test_without_known_ages_there_is_no_baseline_of_them(monkeypatch, tmp_path):
-    monkeypatch.setattr(runs, "archived_folder", lambda _profile: tmp_path)
-    assert len(shown.age_and_sex_baseline(Study(ISIC2017_256, ()))) == 0
-
-
-def test_figures_by_group_in_the_archive_are_those_of_its_runs():
-    """`arlrepro baseline` writes them again when a run was added."""
-    archived = sorted((runs.root() / RESULTS).glob(f"*/{shown.SUBGROUPS}"))
-    assert archived
-    for path in archived:
-        study = read_study(profile(path.parent.name), path.parent)
-        for network, of_network in pd.read_csv(path).groupby("network"):
-            assert set(of_network["seeds"]) == {words.seeds(tuple(run.seed for run in study.of(network)))}
-
-
-def test_the_memory_of_a_training_is_that_of_the_archived_benchmark():
-    stored = json.loads((runs.root() / RESULTS / "benchmark.json").read_text())["memory"]
-    assert shown.benchmark_memory()["MiB"].tolist() == [round(row["MiB"]) for row in stored]

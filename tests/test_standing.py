@@ -3,7 +3,7 @@
 import pytest
 from made import made_study
 
-from arlrepro import crossvalidated, outcomes, standing, words
+from arlrepro import crossvalidated, pairing, standing, words
 from arlrepro.archive import Study
 from arlrepro.errors import RunError
 from arlrepro.paper import SOURCES
@@ -51,5 +51,5 @@ def test_folds_are_never_taken_for_runs_on_the_same_lesions():
     first, *_ = standing.main_tables(folds)
     assert first.equals(crossvalidated.differences(folds))
     with pytest.raises(RunError) as error:
-        outcomes.runs_by_seed(folds, "resnet14")
+        pairing.runs_by_seed(folds, "resnet14")
     assert str(error.value) == "isic2017-256-cv is cross-validation: its runs are read by fold"
