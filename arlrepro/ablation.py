@@ -16,17 +16,17 @@ from arlrepro.outcomes import Outcome, known
 from arlrepro.profiles import PROFILES
 
 #: The profiles beside a study's own, by the end of their names.
-BESIDE = {"ablation": "variants of the ARL block", "networks": "other kinds of attention"}
+COMPANIONS = {"ablation": "variants of the ARL block", "networks": "other kinds of attention"}
 QUANTITY = "mean_auc"
 COLUMNS = ("mean AUC [95 % CI]", "difference [95 % CI]", "p", "compared in", "runs", "started from")
 
 
-def beside(study: Study, kind: str) -> dict[str, Study]:
+def companions(study: Study, kind: str) -> dict[str, Study]:
     """The archived runs of a profile beside a study's own, a study for each of its parts; none where none is planned.
 
     Args:
         study: of the protocol that the others vary.
-        kind: one of `BESIDE`.
+        kind: one of `COMPANIONS`.
     """
     name = f"{study.profile.name}-{kind}"
     parts = PROFILES[name].parts() if name in PROFILES else {}
@@ -36,8 +36,8 @@ def beside(study: Study, kind: str) -> dict[str, Study]:
 def about(study: Study) -> str:
     """How many of the planned runs are there, a line for each kind."""
     lines = []
-    for kind, what in BESIDE.items():
-        parts = beside(study, kind).values()
+    for kind, what in COMPANIONS.items():
+        parts = companions(study, kind).values()
         there = sum(len(part.runs) for part in parts)
         planned = there + sum(len(part.missing) for part in parts)
         none = f"No runs of {what} are planned beside those of {study.profile.name}."
@@ -60,7 +60,7 @@ def variants(study: Study) -> pd.DataFrame:
             rows[arl, f"α fixed at zero, {words.network(resnet)}"] = _cells(study, resnet, gain)
             gain = known(outcomes.difference, study, [arl], f"removal.{QUANTITY}")
             rows[arl, "term taken out after training"] = {**_cells(study, arl, gain), COLUMNS[0]: ""}
-            for name, part in beside(study, "ablation").items():
+            for name, part in companions(study, "ablation").items():
                 gain = known(outcomes.variant_difference, study, part, arl, QUANTITY)
                 rows[arl, name] = _cells(part, arl, gain)
     index = pd.MultiIndex.from_tuples([(words.network(arl), name) for arl, name in rows], names=["network", "variant"])
@@ -76,7 +76,7 @@ def terms(study: Study) -> pd.DataFrame:
         and the mean AUC as it is minus that with the term taken out after training (`tables.removal`).
     """
     rows = []
-    parts = {"as it is": study, **beside(study, "ablation")}
+    parts = {"as it is": study, **companions(study, "ablation")}
     for arl in [network for _, network in pairing.partners(study) if network.startswith("arl")]:
         for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
@@ -108,7 +108,7 @@ def other_networks(study: Study) -> pd.DataFrame:
     rows = {network: _cells(study, network) for network in study.profile.networks}
     for resnet, network in pairing.partners(study):
         rows[network] = _cells(study, network, known(outcomes.difference, study, (resnet, network), QUANTITY))
-    for others in beside(study, "networks").values():
+    for others in companions(study, "networks").values():
         networks = (*study.profile.networks, *others.profile.networks)
         both = Study(replace(study.profile, networks=networks), (*study.runs, *others.runs))
         for resnet, network in pairing.partners(both):

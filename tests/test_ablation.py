@@ -78,7 +78,7 @@ def test_other_networks_are_compared_with_the_studys_resnet(archive):
 
 
 def test_the_runs_of_a_variant_are_not_counted_among_the_protocols_own(archive):
-    parts = ablation.beside(STUDY, "ablation")
+    parts = ablation.companions(STUDY, "ablation")
     together = Study(ISIC2017_256, (*STUDY.runs, *(run for part in parts.values() for run in part.runs)))
     assert together.of("arl_cnn14") == STUDY.of("arl_cnn14")
 
