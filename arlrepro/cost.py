@@ -8,6 +8,9 @@ import pandas as pd
 from arlrepro.archive import RESULTS, root
 from arlrepro.errors import RunError
 
+#: Of a row of the archived benchmark; where a ratio was not taken turn by turn, the last two are lacking.
+COLUMNS = ["what", "precision", "a second", "unit", "ratio", "ratio to", "least", "most"]
+
 
 def _benchmark() -> dict[str, Any]:
     path = root() / RESULTS / "benchmark.json"
@@ -27,8 +30,13 @@ def machine() -> str:
 
 
 def timings() -> pd.DataFrame:
-    """The archived benchmark: what was timed, how much a second, and the ratio of its time to another's."""
-    rows = pd.DataFrame(_benchmark()["rows"])
+    """The archived benchmark: what was timed, how much a second, and its time over another's.
+
+    Returns:
+        A row a case and precision; the ratio is the median over turns in which both were timed, beside the least and
+        the most in a single turn, where those were kept.
+    """
+    rows = pd.DataFrame(_benchmark()["rows"]).reindex(columns=COLUMNS)
     shown = pd.DataFrame(
         {
             "what": rows["what"],
@@ -36,6 +44,10 @@ def timings() -> pd.DataFrame:
             "a second": [f"{value:.1f} {unit}" for value, unit in zip(rows["a second"], rows["unit"], strict=True)],
             "time over another's": [
                 f"{ratio:.2f} x {other}" for ratio, other in zip(rows["ratio"], rows["ratio to"], strict=True)
+            ],
+            "in single turns": [
+                f"{least:.2f} to {most:.2f}" if most > least else ""
+                for least, most in zip(rows["least"], rows["most"], strict=True)
             ],
         }
     )

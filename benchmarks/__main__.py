@@ -4,9 +4,8 @@ import argparse
 import io
 import json
 import platform
-import statistics
-import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,42 +20,14 @@ from arlrepro.material import choose_device
 from arlrepro.models import create
 from arlrepro.patches import cut, epoch
 from arlrepro.precision import autocast, has_bfloat16_units
-from arlrepro.progress import bar
 from arlrepro.synthetic import draw_lesion
 from benchmarks.epochs import epochs, memory, pillow_patches
+from benchmarks.traffic import Traffic
+from benchmarks.turns import Row, timed_row, turns
 
 SIDE = 224  # px of a patch
 PILLOW = "Pillow in a DataLoader"
-PARTS = ["patches", "steps", "epochs", "memory"]
-Row = dict[str, str | float]
-
-
-def turns(cases: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each case: one warm-up, then all cases in turn, so that a drift of the machine meets all alike."""
-    times: dict[str, list[float]] = {name: [] for name in cases}
-    for turn in bar(range(repeats + 1), desc=" | ".join(cases)[:40], unit="turn"):
-        for name, case in cases.items():
-            began = time.perf_counter()
-            case()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                times[name].append(time.perf_counter() - began)
-    return times
-
-
-def timed_row(what: str, times: dict[str, list[float]], name: str, base: str, number: int, precision: str = "") -> Row:
-    """A case's median time, and the median over the turns of its time over another's in the same turn."""
-    seconds = statistics.median(times[name])
-    return {
-        "what": f"{what}, {name}",
-        "precision": precision,
-        "seconds": seconds,
-        "a second": number / seconds,
-        "unit": "patches",
-        "ratio": statistics.median(ours / theirs for ours, theirs in zip(times[name], times[base], strict=True)),
-        "ratio to": base,
-    }
+PARTS = ["patches", "steps", "roofline", "epochs", "memory"]
 
 
 def training_step(network: nn.Module, batch: torch.Tensor, precision: str) -> Callable[[], None]:
@@ -83,6 +54,25 @@ def steps(depth: str, precision: str, batch_size: int, repeats: int, device: tor
     cases = {name: training_step(one.to(device).train(), batch, precision) for name, one in networks.items()}
     times = turns(cases, repeats, device)
     return [timed_row("training step", times, name, f"resnet{depth}", batch_size, precision) for name in times]
+
+
+def roofline(name: str, precision: str, batch_size: int, repeats: int, device: torch.device) -> Row:
+    """The time of a step over that of copying as many bytes as its operations read and write: 1 is the roofline."""
+    batch = torch.randn(batch_size, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
+    step = training_step(create(name).to(device).train(), batch, precision)
+    with Traffic() as traffic:
+        step()
+    copies = traffic.bytes // 2**30 + 1
+    source = torch.ones(traffic.bytes // (2 * copies), dtype=torch.uint8, device=device)  # read once, written once
+    target = torch.empty_like(source)
+
+    def copy() -> None:
+        for _ in range(copies):
+            target.copy_(source)
+
+    times = turns({name: step, "copying as much": copy}, repeats, device)
+    row = timed_row("memory traffic of a training step", times, name, "copying as much", 1, precision)
+    return row | {"a second": traffic.bytes / 1e9 / float(row["seconds"]), "unit": "GB"}
 
 
 class PillowPatches(Dataset):
@@ -154,6 +144,11 @@ def merged(rows: list[Row], kept: list[Row]) -> list[Row]:
     return list((old | new).values())
 
 
+def processor() -> str:
+    """The processor in words, by its family and the vector instructions that torch uses of it."""
+    return f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
+
+
 def main() -> None:
     """Run what was asked for and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -172,7 +167,7 @@ def main() -> None:
     given = parser.parse_args()
     device = choose_device(given.device)
     machine = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "bfloat16_units": device.type == "cuda" or has_bfloat16_units(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -180,7 +175,9 @@ def main() -> None:
         "repeats": given.repeats,
     }
     file = root() / RESULTS / "benchmark.json"
-    stored = json.loads(file.read_text()) if len(given.parts) < len(PARTS) and file.is_file() else {"machine": machine}
+    stored: dict[str, Any] = {"machine": machine}
+    if len(given.parts) < len(PARTS) and file.is_file():
+        stored = json.loads(file.read_text())
     if stored["machine"] != machine:
         parser.error(f"{file} was measured by {stored['machine']}, this is {machine}: measure all parts")
 
@@ -191,6 +188,10 @@ def main() -> None:
         for depth in given.depths:
             for precision in ("bf16", "fp32"):
                 rows += steps(depth, precision, given.batch_size, given.repeats, device)
+    if "roofline" in given.parts:
+        for depth in given.depths:
+            for precision in ("bf16", "fp32"):
+                rows.append(roofline(f"resnet{depth}", precision, given.batch_size, given.repeats, device))
     if "epochs" in given.parts:
         for depth in given.depths:
             rows += epochs(f"arl_cnn{depth}", given.epoch_images, given.batch_size, min(given.repeats, 2), device)
@@ -203,8 +204,10 @@ def main() -> None:
     file.write_text(json.dumps({"machine": machine, "rows": rows, "memory": held}, indent=2) + "\n")
     for row in rows:
         print(f"{row['what']:70} {row['precision']:5} {row['a second']:8.1f}/s  {row['ratio']:.2f} x {row['ratio to']}")
-    for row in held:
-        print(f"{row['what']:70} {row['precision']:5} {row['MiB']:8.0f} MiB, {row['MiB an image more']:.2f} an image")
+    for peak in held:
+        print(
+            f"{peak['what']:70} {peak['precision']:5} {peak['MiB']:8.0f} MiB, {peak['MiB an image more']:.2f} an image"
+        )
 
 
 if __name__ == "__main__":

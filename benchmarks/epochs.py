@@ -1,7 +1,6 @@
 """Whole training epochs, data included, beside what people do today; and how much memory a training takes."""
 
 import resource
-import statistics
 import subprocess
 import sys
 import threading
@@ -25,8 +24,7 @@ from arlrepro.predict import Lesions
 from arlrepro.profiles import PAPER
 from arlrepro.synthetic import draw_lesion
 from arlrepro.train import train
-
-Row = dict[str, str | float]
+from benchmarks.turns import Row, timed_row
 
 
 def pillow_patches(side: int) -> transforms.Compose:
@@ -88,7 +86,7 @@ def epochs(network: str, images: int, batch_size: int, repeats: int, device: tor
         loader = DataLoader(
             JpegPatches(files, side), batch_size, shuffle=True, drop_last=True, num_workers=torch.get_num_threads()
         )
-        plain = create(network, **({"fused": False} if network.startswith("arl") else {}))
+        plain = create(network, fused=False)
         plain = plain.to(device, memory_format=torch.contiguous_format).train()
         optimiser = torch.optim.SGD(plain.parameters(), lr=0.0001, momentum=0.9, weight_decay=1e-4)
 
@@ -109,18 +107,10 @@ def epochs(network: str, images: int, batch_size: int, repeats: int, device: tor
 
         train(experiment, 0, lesions_of(pixels, device), lesions_of(pixels[:2], device), watch=today)
     patches = images // batch_size * batch_size
-    medians = {name: statistics.median(one) for name, one in times.items()}
+    precisions = {"arlrepro": experiment.train.precision, "today's way": "fp32"}
     return [
-        {
-            "what": f"epoch of {network}, {name}",
-            "precision": experiment.train.precision if name == "arlrepro" else "fp32",
-            "seconds": seconds,
-            "a second": patches / seconds,
-            "unit": "patches",
-            "ratio": seconds / medians["today's way"],
-            "ratio to": "today's way",
-        }
-        for name, seconds in medians.items()
+        timed_row(f"epoch of {network}", times, name, "today's way", patches, precision)
+        for name, precision in precisions.items()
     ]
 
 
