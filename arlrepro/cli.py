@@ -169,14 +169,17 @@ def reproduce(
     profile: ProfileName = "demo",
     data: Data = "",
     device: Device = "auto",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Leave out the runs that are archived in results/, too.")
+    ] = False,
     log: Log = "none",
     deterministic: Deterministic = False,
 ) -> None:
-    """Make every run of a profile that is not there yet, and print ResNet against ARL, or the runs of its variants."""
+    """Make every run of a profile that is not here yet, and print ResNet against ARL, or the runs of its variants."""
     from arlrepro import runs, standing, tables
 
     _choose_kernels(deterministic)
-    study = runs.reproduce(profile, data, device, log=log)
+    study = runs.reproduce(profile, data, device, missing_only=missing, log=log)
     table = tables.runs_table(study) if study.profile.variants else standing.main_tables(study)[0]
     typer.echo(table.to_string())
 

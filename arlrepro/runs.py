@@ -276,21 +276,36 @@ def archive(run_folder: Path, results: Path) -> Path:
 
 
 def reproduce(
-    profile_name: str, data: str = "", device: str = "auto", first_seed_only: bool = False, log: str = "none"
+    profile_name: str,
+    data: str = "",
+    device: str = "auto",
+    *,
+    first_seed_only: bool = False,
+    missing_only: bool = False,
+    log: str = "none",
 ) -> Study:
-    """Run what a profile's matrix lacks, with a progress bar over the runs; runs that are there are read.
+    """Run what a profile's matrix lacks, with a progress bar over the runs; runs that are here are read.
 
     Args:
         profile_name: the profile.
         data: see `material.open_data`.
         device: see `train_or_load`.
         first_seed_only: make one run of each network and task, enough to draw pictures with.
+        missing_only: leave out the runs that are archived, made here or elsewhere.
         log: see `train_or_load`.
+
+    Returns:
+        The runs that are here; with `missing_only` the archived ones, too.
     """
     chosen = profile(profile_name)
     folder = live_folder(chosen.name)
     seeds = chosen.seeds[:1] if first_seed_only else chosen.seeds
     wanted = [(experiment, seed) for seed in seeds for experiment in chosen.experiments()]
+    if missing_only:
+        archived = archived_folder(chosen.name)
+        wanted = [
+            (experiment, seed) for experiment, seed in wanted if not (archived / experiment.run_id(seed)).is_dir()
+        ]
     missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
     runs = [train_or_load(experiment, seed, folder) for experiment, seed in wanted if (experiment, seed) not in missing]
     bench = material.Bench.set_up(chosen.experiment, data, device) if missing else None
@@ -303,7 +318,15 @@ def reproduce(
             runs.append(train_or_load(experiment, seed, folder, bench=bench, log=log))
             progress.set_postfix_str("", refresh=False)
             progress.update()
-    return read_study(chosen, folder)
+    here = read_study(chosen, folder)
+    return _with_archived(here) if missing_only else here
+
+
+def _with_archived(here: Study) -> Study:
+    """The archived runs of a study's profile, and those of the study that are not archived yet."""
+    archived = read_study(here.profile, archived_folder(here.profile.name)).runs
+    known = {run.id for run in archived}
+    return Study(here.profile, (*archived, *(run for run in here.runs if run.id not in known)))
 
 
 def open_study(profile_name: str, data: str = "") -> Study:
@@ -317,10 +340,7 @@ def open_study(profile_name: str, data: str = "") -> Study:
         raise ConfigError(f"profile {chosen.name} is cross-validation, shown on the pages of the profile it repeats")
     if chosen.experiment.data.source == "synthetic":
         return reproduce(profile_name)
-    live = reproduce(profile_name, data, first_seed_only=True).runs if data else ()
-    archived = read_study(chosen, archived_folder(chosen.name)).runs
-    known = {run.id for run in archived}
-    return Study(chosen, (*archived, *(run for run in live if run.id not in known)))
+    return _with_archived(reproduce(profile_name, data, first_seed_only=True) if data else Study(chosen, ()))
 
 
 def save_weights(network: "torch.nn.Module", path: Path) -> None:

@@ -78,6 +78,17 @@ def test_a_run_that_is_there_is_not_made_again(study, tiny, monkeypatch):
     assert [run.metrics for run in again.runs] == [run.metrics for run in study.runs]
 
 
+def test_runs_that_are_archived_are_left_out_where_only_missing_ones_are_asked_for(study, place, tiny, monkeypatch):
+    resnet, arl = study.runs
+    archived = runs.archive(resnet.folder, runs.archived_folder("tiny"))
+    monkeypatch.setattr(runs, "live_folder", lambda _profile: place / "elsewhere")
+    made = []
+    monkeypatch.setattr(runs, "train_or_load", lambda one, seed, *_, **__: made.append(one.run_id(seed)) or arl)
+    found = runs.reproduce("tiny", missing_only=True)
+    assert made == [arl.id]
+    assert [run.folder for run in found.runs] == [archived]
+
+
 def test_lesions_drawn_by_other_code_are_noticed(study, place, tiny, monkeypatch):
     monkeypatch.setattr(synthetic, "write_dataset", lambda folder, **_: pytest.fail(f"drew {folder.name}"))
     monkeypatch.setattr(material, "GALLERY", (("nevus", 1),))
