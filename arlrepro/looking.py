@@ -301,8 +301,8 @@ def answer(study: Study) -> pd.DataFrame:
 
     Returns:
         A row a question and network or pair: the question, of whom, the figure with its 95 % interval, and `yes` where
-        the interval lies on the side of yes, `no, the reverse` on the other, `cannot tell` where it holds 0, `not
-        measured yet` where no run has it.
+        the interval lies on the side of yes, `no, the reverse` on the other, `cannot tell` where it holds 0; `not
+        measured yet` where no run has it, `no seed has both yet` where no two runs to compare have it.
     """
     rows = []
     for network in present(study):
@@ -334,7 +334,8 @@ def answer(study: Study) -> pd.DataFrame:
 def _reply(question: str, networks: Sequence[str], found: Outcome[Difference] | None) -> dict[str, object]:
     of = " minus ".join(words.network(one) for one in reversed(networks))
     if found is None:
-        return {"question": question, "of": of, "found [95 % CI]": "", "so": "not measured yet"}
+        lacking = "not measured yet" if len(networks) == 1 else "no seed has both yet"
+        return {"question": question, "of": of, "found [95 % CI]": "", "so": lacking}
     one = found.estimate
     so = "yes" if one.low > 0 else "no, the reverse" if one.high < 0 else "cannot tell"
     counted = {"lesions": str(found.lesions), "interval over": found.over}

@@ -146,6 +146,13 @@ def test_the_answer_turned_round_is_the_reverse():
     assert table["so"].tolist() == ["no, the reverse"]
 
 
+def test_networks_measured_in_different_seeds_are_not_called_unmeasured():
+    apart = tuple(run for run in NEW.runs if (run.network == "resnet14") == (run.seed == 0))
+    table = looking.answer(replace(NEW, runs=apart))
+    assert table.xs("Is more of the map inside the lesion than ResNet's?")["so"].tolist() == ["no seed has both yet"]
+    assert "not measured yet" not in set(table["so"])
+
+
 def test_runs_that_lack_measures_are_named_and_left_out():
     assert looking.lacking(NEW) == "All 4 runs have every measure."
     mixed = replace(NEW, runs=(*OLD.runs[:1], *NEW.runs[1:]))
