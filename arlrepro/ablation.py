@@ -1,48 +1,18 @@
 """What is lost when an ARL block lacks one of its parts, and what other kinds of attention give. Read from the archive.
 
-The variants are data, in `profiles`: beside a study's own profile one named `<profile>-ablation`, of the same protocol
-but for one setting each, and `<profile>-networks` for the other kinds of attention. A row without runs says so.
+Which there are is data, in `profiles`; see `companions`. A row without runs says so.
 """
-
-from dataclasses import replace
 
 import pandas as pd
 
-from arlrepro import outcomes, pairing, tables, words
-from arlrepro.archive import RESULTS, Study, read_study, root
+from arlrepro import companions, outcomes, pairing, tables, words
+from arlrepro.archive import Study
 from arlrepro.comparisons import Difference
 from arlrepro.intervals import Estimate
 from arlrepro.outcomes import Outcome, known
-from arlrepro.profiles import PROFILES
 
-#: The profiles beside a study's own, by the end of their names.
-COMPANIONS = {"ablation": "variants of the ARL block", "networks": "other kinds of attention"}
 QUANTITY = "mean_auc"
 COLUMNS = ("mean AUC [95 % CI]", "difference [95 % CI]", "p", "compared in", "runs", "started from")
-
-
-def companions(study: Study, kind: str) -> dict[str, Study]:
-    """The archived runs of a profile beside a study's own, a study for each of its parts; none where none is planned.
-
-    Args:
-        study: of the protocol that the others vary.
-        kind: one of `COMPANIONS`.
-    """
-    name = f"{study.profile.name}-{kind}"
-    parts = PROFILES[name].parts() if name in PROFILES else {}
-    return {variant: read_study(part, root() / RESULTS / name) for variant, part in parts.items()}
-
-
-def about(study: Study) -> str:
-    """How many of the planned runs are there, a line for each kind."""
-    lines = []
-    for kind, what in COMPANIONS.items():
-        parts = companions(study, kind).values()
-        there = sum(len(part.runs) for part in parts)
-        planned = there + sum(len(part.missing) for part in parts)
-        none = f"No runs of {what} are planned beside those of {study.profile.name}."
-        lines.append(f"{there} of {planned} planned runs of {what} are there." if parts else none)
-    return "\n".join(lines)
 
 
 def variants(study: Study) -> pd.DataFrame:
@@ -60,7 +30,7 @@ def variants(study: Study) -> pd.DataFrame:
             rows[arl, f"α fixed at zero, {words.network(resnet)}"] = _cells(study, resnet, gain)
             gain = known(outcomes.difference, study, [arl], f"removal.{QUANTITY}")
             rows[arl, "term taken out after training"] = {**_cells(study, arl, gain), COLUMNS[0]: ""}
-            for name, part in companions(study, "ablation").items():
+            for name, part in companions.read(study, "ablation").items():
                 gain = known(outcomes.variant_difference, study, part, arl, QUANTITY)
                 rows[arl, name] = _cells(part, arl, gain)
     index = pd.MultiIndex.from_tuples([(words.network(arl), name) for arl, name in rows], names=["network", "variant"])
@@ -76,7 +46,7 @@ def terms(study: Study) -> pd.DataFrame:
         and the mean AUC as it is minus that with the term taken out after training (`tables.removal`).
     """
     rows = []
-    parts = {"as it is": study, **companions(study, "ablation")}
+    parts = {"as it is": study, **companions.read(study, "ablation")}
     for arl in [network for _, network in pairing.partners(study) if network.startswith("arl")]:
         for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
@@ -108,12 +78,12 @@ def other_networks(study: Study) -> pd.DataFrame:
     rows = {network: _cells(study, network) for network in study.profile.networks}
     for resnet, network in pairing.partners(study):
         rows[network] = _cells(study, network, known(outcomes.difference, study, (resnet, network), QUANTITY))
-    for others in companions(study, "networks").values():
-        networks = (*study.profile.networks, *others.profile.networks)
-        both = Study(replace(study.profile, networks=networks), (*study.runs, *others.runs))
-        for resnet, network in pairing.partners(both):
-            if network in others.profile.networks:
-                rows[network] = _cells(others, network, known(outcomes.difference, both, (resnet, network), QUANTITY))
+    every = companions.every_network(study)
+    for others in companions.read(study, "networks").values():
+        for network in others.profile.networks:
+            resnet = f"resnet{network[-2:]}"
+            gain = known(outcomes.difference, every, (resnet, network), QUANTITY)
+            rows[network] = _cells(others, network, gain)
     index = pd.Index([words.network(network) for network in rows], name="network")
     table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
     return table.rename(columns={COLUMNS[1]: "minus ResNet [95 % CI]"})

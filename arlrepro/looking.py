@@ -4,7 +4,6 @@ A run that was made before a measure was added lacks it; every table and figure 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from arlrepro import outcomes, pairing, words
-from arlrepro.archive import MEASURES, RESULTS, Study, read_study, root
+from arlrepro.archive import MEASURES, Study
 from arlrepro.comparisons import Difference
 from arlrepro.figures import COLOURS, canvas, no_runs, present
 from arlrepro.intervals import Estimate
 from arlrepro.outcomes import Outcome
-from arlrepro.profiles import PROFILES
 
 #: What each measure of `outcomes.FOCUS` holds the maps against.
 HELD_AGAINST = {
@@ -36,15 +34,6 @@ BY_CHANCE: dict[str, Callable[[pd.Series], pd.Series]] = {
     "overlap": lambda area: area / (2 - area),
 }
 CURVES = ("deletion", "insertion")
-
-
-def every_network(study: Study) -> Study:
-    """A study with the archived runs of other networks by the same protocol, those of the profile `<name>-networks`."""
-    others = PROFILES.get(f"{study.profile.name}-networks")
-    if others is None or not (runs := read_study(others, root() / RESULTS / others.name).runs):
-        return study
-    profile = replace(study.profile, networks=(*study.profile.networks, *others.networks))
-    return replace(study, profile=profile, runs=(*study.runs, *runs))
 
 
 def lacking(study: Study) -> str:

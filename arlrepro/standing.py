@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from arlrepro import crossvalidated, outcomes, paper, tables, words
+from arlrepro import companions, crossvalidated, outcomes, paper, tables, words
 from arlrepro.archive import Study
 from arlrepro.claims import parameters
 from arlrepro.config import CLASSES
@@ -23,21 +23,26 @@ def networks(study: Study) -> pd.DataFrame:
     """ResNet, ARL-CNN and the other attention networks at both depths: the paper's AUCs, ours, parameters, time.
 
     Returns:
-        A row a network that has a name here, whether or not it was run; AUCs of ours averaged over seeds with their
-        95 % intervals. Empty: not known, or not run.
+        A row a network that has a name here, whether or not it was run by the study's protocol; AUCs of ours averaged
+        over seeds with their 95 % intervals; what their weights started from. Empty: not known, or not run.
     """
+    every = companions.every_network(study)
     rows = {}
     for network in words.NETWORKS:
         row: dict[tuple[str, str], str] = {}
+        over = ""
         for quantity in AUCS:
-            ours = outcomes.known(outcomes.figure, study, network, quantity)
+            ours = outcomes.known(outcomes.figure, every, network, quantity)
             row[words.QUANTITIES[quantity], PAPER] = words.number(published_value(network, quantity))
             row[words.QUANTITIES[quantity], OURS] = words.with_interval(ours.estimate) if ours else ""
-        runs = study.of(network)
+            over = ours.over if ours else over
+        runs = every.of(network)
         count = parameters().get(network)
         minutes = [run.environment["seconds"] / 60 for run in runs]
         row["", "parameters"] = f"{count:,}" if count else ""
         row["our runs", "seeds"] = words.seeds(tuple(run.seed for run in runs)) if runs else "not run"
+        row["our runs", "interval over"] = over
+        row["our runs", "started from"] = words.start(runs[0].experiment.network.weights) if runs else ""
         row["our runs", "minutes each"] = words.over_seeds(minutes, 1) if minutes else ""
         rows[words.network(network)] = row
     table = pd.DataFrame.from_dict(rows, orient="index")

@@ -1,12 +1,15 @@
-"""What several test modules share: a handful of lesions, a short experiment on them, and a browser."""
+"""What several test modules share: a handful of lesions, a short experiment on them, made archives, and a browser."""
 
 import shutil
 
 import pytest
+from made import made_run, scores
 from shorts import made_lesions, short_experiment
 
+from arlrepro.archive import write_run
 from arlrepro.config import Experiment
 from arlrepro.predict import Lesions
+from arlrepro.profiles import ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +25,24 @@ def validation() -> Lesions:
 @pytest.fixture(scope="session")
 def short() -> Experiment:
     return short_experiment()
+
+
+@pytest.fixture
+def companion_archive(tmp_path, monkeypatch):
+    """An archive with two seeds of the mask over channels, one of the sigmoid, and one of squeeze-and-excitation."""
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    channels, sigmoid, *_ = ISIC2017_256_ABLATION.experiments()
+    squeeze, *_ = ISIC2017_256_NETWORKS.experiments()
+    for profile, experiment, seed, gain in (
+        (ISIC2017_256_ABLATION, channels, 0, 0.3),
+        (ISIC2017_256_ABLATION, channels, 1, 0.3),
+        (ISIC2017_256_ABLATION, sigmoid, 0, 0.1),
+        (ISIC2017_256_NETWORKS, squeeze, 0, 0.3),
+    ):
+        run = made_run(experiment, seed, scores(gain, seed))
+        folder = tmp_path / "results" / profile.name / run.id
+        folder.mkdir(parents=True)
+        write_run(run, folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,35 +1,15 @@
 """The ablation says what its runs say, of each variant by itself, and how many of them are there."""
 
-import pytest
-from made import BLOCKS, made_run, made_study, scores
+from made import BLOCKS, made_study
 
 from arlrepro import ablation, words
-from arlrepro.archive import Study, write_run
-from arlrepro.profiles import ABLATION, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, SMOKE
+from arlrepro.profiles import ABLATION
 
 STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
 GAP = "as it is minus this [95 % CI]"
 
 
-@pytest.fixture
-def archive(tmp_path, monkeypatch):
-    """An archive with two seeds of the mask over channels, one of the sigmoid, and one of squeeze-and-excitation."""
-    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
-    channels, sigmoid, *_ = ISIC2017_256_ABLATION.experiments()
-    squeeze, *_ = ISIC2017_256_NETWORKS.experiments()
-    for profile, experiment, seed, gain in (
-        (ISIC2017_256_ABLATION, channels, 0, 0.3),
-        (ISIC2017_256_ABLATION, channels, 1, 0.3),
-        (ISIC2017_256_ABLATION, sigmoid, 0, 0.1),
-        (ISIC2017_256_NETWORKS, squeeze, 0, 0.3),
-    ):
-        run = made_run(experiment, seed, scores(gain, seed))
-        folder = tmp_path / "results" / profile.name / run.id
-        folder.mkdir(parents=True)
-        write_run(run, folder)
-
-
-def test_every_variant_has_a_row_that_counts_its_runs(archive):
+def test_every_variant_has_a_row_that_counts_its_runs(companion_archive):
     table = ablation.variants(STUDY).loc["ARL-CNN14"]
     assert list(table.index) == [
         *("as it is", "α fixed at zero, ResNet-14", "term taken out after training"),
@@ -39,7 +19,7 @@ def test_every_variant_has_a_row_that_counts_its_runs(archive):
     assert set(table["started from"]) == {"drawn at random"}
 
 
-def test_a_variant_is_compared_with_the_network_as_it_is_in_the_seeds_of_both(archive):
+def test_a_variant_is_compared_with_the_network_as_it_is_in_the_seeds_of_both(companion_archive):
     table = ablation.variants(STUDY).loc["ARL-CNN14"]
     assert table.loc["softmax over channels", GAP].startswith("+0.000 ")  # the same scores, lesion by lesion
     assert table.loc["softmax over channels", "compared in"] == "seeds 0, 1"
@@ -48,13 +28,13 @@ def test_a_variant_is_compared_with_the_network_as_it_is_in_the_seeds_of_both(ar
     assert table.loc["sigmoid in place of the softmax", GAP].startswith(f"{as_it_is - sigmoid:+.3f} ")
 
 
-def test_a_variant_without_runs_is_empty(archive):
+def test_a_variant_without_runs_is_empty(companion_archive):
     row = ablation.variants(STUDY).loc[("ARL-CNN14", "in the last stage alone")]
     assert row["runs"] == "0 of 3"
     assert (row.drop(["runs", "started from"]) == "").all()
 
 
-def test_the_term_of_a_variant_has_its_size_and_its_worth_block_by_block(archive):
+def test_the_term_of_a_variant_has_its_size_and_its_worth_block_by_block(companion_archive):
     table = ablation.terms(STUDY).loc["ARL-CNN14"]
     assert list(table.loc["softmax over channels"].index) == ["all blocks", *(words.block(one) for one in BLOCKS)]
     of_block = table.loc[("softmax over channels", words.block(BLOCKS[0]))]
@@ -63,32 +43,15 @@ def test_the_term_of_a_variant_has_its_size_and_its_worth_block_by_block(archive
     assert table.xs("all blocks", level="block")["runs"].tolist() == [2, 2, 1]
 
 
-def test_the_term_of_a_variant_without_runs_is_empty(archive):
+def test_the_term_of_a_variant_without_runs_is_empty(companion_archive):
     row = ablation.terms(STUDY).loc["ARL-CNN14"].loc["in the last stage alone"].iloc[0]
     assert row["runs"] == 0
     assert (row.drop("runs") == "").all()
 
 
-def test_other_networks_are_compared_with_the_studys_resnet(archive):
+def test_other_networks_are_compared_with_the_studys_resnet(companion_archive):
     table = ablation.other_networks(STUDY)
     assert list(table.index) == ["ResNet-14", "ARL-CNN14", "SE-14", "RAN-14", "CBAM-14", "ECA-14"]
     assert list(table["runs"]) == ["2 of 5", "2 of 5", "1 of 3", "0 of 3", "0 of 3", "0 of 3"]
     assert table.loc["SE-14", "compared in"] == "seed 0"
     assert table.loc["SE-14", "minus ResNet [95 % CI]"].startswith("+")
-
-
-def test_the_runs_of_a_variant_are_not_counted_among_the_protocols_own(archive):
-    parts = ablation.companions(STUDY, "ablation")
-    together = Study(ISIC2017_256, (*STUDY.runs, *(run for part in parts.values() for run in part.runs)))
-    assert together.of("arl_cnn14") == STUDY.of("arl_cnn14")
-
-
-def test_what_is_planned_is_said_with_and_without_plans(archive):
-    assert ablation.about(STUDY) == (
-        "3 of 18 planned runs of variants of the ARL block are there.\n"
-        "1 of 12 planned runs of other kinds of attention are there."
-    )
-    assert ablation.about(Study(SMOKE, ())) == (
-        "No runs of variants of the ARL block are planned beside those of smoke.\n"
-        "No runs of other kinds of attention are planned beside those of smoke."
-    )

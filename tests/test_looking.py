@@ -8,7 +8,7 @@ import pytest
 from made import BLOCKS, LESIONS, made_study
 
 from arlrepro import looking
-from arlrepro.archive import Run, Study, write_run
+from arlrepro.archive import Run, Study
 from arlrepro.profiles import ISIC2017_256
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
@@ -175,20 +175,6 @@ def test_nothing_measured_is_said_and_every_table_and_figure_still_drawn(study):
     (text,) = looking.deletion_curves(study).axes[0].texts
     assert text.get_text() == "No run with deletion curves is in the archive of isic2017-256 yet."
     assert looking.term_over_training(study).axes
-
-
-def test_other_networks_by_the_same_protocol_stand_beside_the_study(tmp_path, monkeypatch):
-    others = replace(ISIC2017_256, name="isic2017-256-networks", networks=("resnet50",))
-    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
-    monkeypatch.setitem(looking.PROFILES, others.name, others)
-    assert looking.every_network(OLD) is OLD, "none is archived yet"
-    (run,) = made_study({"resnet50": 0.2}, seeds=(0,), profile=others).runs
-    folder = tmp_path / "results" / others.name / run.id
-    folder.mkdir(parents=True)
-    write_run(run, folder)
-    every = looking.every_network(OLD)
-    assert every.profile.networks == ("resnet14", "arl_cnn14", "resnet50")
-    assert "ResNet-50" in looking.where(every).index.get_level_values(1)
 
 
 def test_deletion_curves_are_the_means():

@@ -21,6 +21,12 @@ def test_every_network_that_has_a_name_has_a_row():
     assert table.loc["ARL-CNN14", ("our runs", "minutes each")] == "30.0"
 
 
+def test_a_network_run_by_the_same_protocol_is_not_called_not_run(companion_archive):
+    row = standing.networks(STUDY).loc["SE-14", "our runs"]
+    assert row.tolist() == ["seed 0", "lesions alone", "drawn at random", "30.0"]
+    assert standing.networks(STUDY).loc["SE-14", ("mean AUC", "ours [95 % CI]")]
+
+
 def test_a_network_that_was_not_run_and_is_not_known_is_empty():
     row = standing.networks(STUDY).loc["RAN-50"]
     assert row["our runs", "seeds"] == "not run"
