@@ -75,15 +75,16 @@ def other_networks(study: Study) -> pd.DataFrame:
         A row a network: its mean AUC on the test lesions, the difference on the same lesions and seeds, how many of its
         planned runs are there, and what their weights started from.
     """
-    rows = {network: _cells(study, network) for network in study.profile.networks}
-    for resnet, network in pairing.partners(study):
-        rows[network] = _cells(study, network, known(outcomes.difference, study, (resnet, network), QUANTITY))
     every = companions.every_network(study)
-    for others in companions.read(study, "networks").values():
-        for network in others.profile.networks:
-            resnet = f"resnet{network[-2:]}"
-            gain = known(outcomes.difference, every, (resnet, network), QUANTITY)
-            rows[network] = _cells(others, network, gain)
+    gains = {
+        network: known(outcomes.difference, every, (resnet, network), QUANTITY)
+        for resnet, network in pairing.partners(every)
+    }
+    rows = {
+        network: _cells(part, network, gains.get(network))
+        for part in (study, *companions.read(study, "networks").values())
+        for network in part.profile.networks
+    }
     index = pd.Index([words.network(network) for network in rows], name="network")
     table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
     return table.rename(columns={COLUMNS[1]: "minus ResNet [95 % CI]"})
