@@ -88,7 +88,7 @@ def how_sure(primary: Verdict, study: Study) -> str:
         for seed in found.seeds
     ]
     each = ", ".join(f"{one.estimate.value:+.3f}" for one in alone if one)
-    lacking = f" {len(study.missing)} planned runs are still to come." if study.missing else ""
+    lacking = f" Planned runs still to come: {len(study.missing)}." if study.missing else ""
     return f"As the interval says, over lesions and {words.seeds(found.seeds)}, which alone give {each}.{lacking}"
 
 

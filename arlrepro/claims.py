@@ -191,7 +191,7 @@ def _decided(claim: Claim, outcome: Outcome, p_adjusted: float) -> Verdict:
     planned = PROFILES[claim.profile].seeds
     if missing := set(planned) - set(outcome.seeds):
         # Reason: the protocol names its seeds; its rule for some of them would be another rule, chosen by the clock.
-        verdict, why = CANNOT_TELL, f"the rule is for {len(planned)} seeds, and {len(missing)} are not there yet"
+        verdict, why = CANNOT_TELL, f"the rule is for {len(planned)} seeds; still to come: {len(missing)}"
     elif isinstance(found, Difference):
         verdict, why = difference_rule(claim, found, p_adjusted)
     else:

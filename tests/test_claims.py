@@ -164,7 +164,7 @@ def test_a_single_seed_has_an_interval_over_lesions_and_says_so():
 def test_no_verdict_falls_before_all_planned_seeds_are_there():
     lacking = verdicts(made_study({"resnet14": 0.1, "arl_cnn14": 0.4}, seeds=(0, 1)))["mean-auc-14"]
     assert lacking.shown == "cannot tell (2 of 5 seeds)"
-    assert lacking.reason.endswith(": the rule is for 5 seeds, and 3 are not there yet.")
+    assert lacking.reason.endswith(": the rule is for 5 seeds; still to come: 3.")
     assert lacking.interval[0] > 0  # what is there is shown all the same
     assert verdicts_of(resnet14=0.05, arl_cnn14=0.4)["mean-auc-14"].shown == "replicated"
 
