@@ -237,22 +237,32 @@ def difference_rule(claim: Claim, found: Difference, p_adjusted: float) -> tuple
     return CANNOT_TELL, f"the interval holds both 0 and {gain}"
 
 
+def in_words(claim: Claim, found: Difference | Estimate) -> str:
+    """What was found, its interval in as many decimals as tell its ends from what the claim's rule holds them to."""
+    if claim.rule == "level":
+        marks = [] if claim.effect is None else [claim.effect]
+        return words.with_interval(found, words.decimals_apart(found, marks))
+    marks = [0.0] if claim.effect is None else [0.0, claim.effect]
+    return words.signed(found, words.decimals_apart(found, marks))
+
+
 def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:
     """The first half of a reason: what was found, in numbers."""
     found = outcome.estimate
     names = [words.network(network) for network in claim.networks]
-    if isinstance(found, Estimate):
-        subject = f"{names[0]} has {words.QUANTITIES[claim.quantity]} {words.with_interval(found)}"
+    if claim.rule == "level":
+        subject = f"{names[0]} has {words.QUANTITIES[claim.quantity]}"
     elif len(names) == 1:
-        subject = f"{names[0]} minus itself without its attention term is {words.signed(found)}"
+        subject = f"{names[0]} minus itself without its attention term is"
     else:
-        subject = f"{names[1]} minus {names[0]} is {words.signed(found)}"
+        subject = f"{names[1]} minus {names[0]} is"
     p = "" if np.isnan(p_adjusted) else f", p {words.p_value(p_adjusted)}"
     adjusted = " after Holm" if p and claim.family else ""
     planned = PROFILES[claim.profile].seeds
     of = "" if outcome.seeds == planned else f" of the {len(planned)} planned"
     alone = ", the interval over lesions alone" if len(outcome.seeds) == 1 else ""
-    return f"{subject} ({words.seeds(outcome.seeds)}{of}, {outcome.lesions} lesions{alone}{p}{adjusted})"
+    numbers = in_words(claim, found)
+    return f"{subject} {numbers} ({words.seeds(outcome.seeds)}{of}, {outcome.lesions} lesions{alone}{p}{adjusted})"
 
 
 @cache

@@ -8,7 +8,7 @@ import pandas as pd
 
 from arlrepro import outcomes, pairing, words
 from arlrepro.archive import RESULTS, Run, Study
-from arlrepro.claims import Verdict, parameters, published_effect, sizes
+from arlrepro.claims import Verdict, in_words, parameters, published_effect, sizes
 from arlrepro.comparisons import Difference, equivalence_p, holm
 from arlrepro.config import CLASSES, IMAGENET, classes_of
 from arlrepro.errors import MetricError
@@ -112,14 +112,14 @@ def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
     for one in decided:
         is_difference = one.claim.rule == "difference"
         as_text = "{:+.3f}" if is_difference else "{:.0f}" if one.claim.rule == "exact" else "{:.3f}"
+        exact = as_text.format(one.estimate) if one.claim.rule == "exact" else ""
         found = Estimate(one.estimate, *one.interval)
-        known = {"exact": as_text.format(one.estimate), "level": words.with_interval(found)}
         rows.append(
             {
                 "claim": one.claim.claim + (" (exploratory)" if one.claim.exploratory else ""),
                 "verdict": one.shown,
                 "expected": "" if one.effect is None else as_text.format(one.effect),
-                OURS: "" if isnan(one.estimate) else known.get(one.claim.rule, words.signed(found)),
+                OURS: "" if isnan(one.estimate) else exact or in_words(one.claim, found),
                 "p (Holm)": words.p_value(one.p_adjusted),
                 "runs": len(one.runs) or "",
                 "why": one.reason,

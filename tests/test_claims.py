@@ -176,6 +176,13 @@ def test_an_effect_above_zero_but_below_the_least_worth_the_name_is_called_so():
     )
 
 
+def test_an_end_that_lies_close_to_the_effect_is_printed_apart_from_it():
+    focus = next(claim for claim in read_claims() if claim.id == "focus")
+    narrow = Difference(value=-0.00177, low=-0.01348, high=0.00993, p=0.7)
+    assert claims.in_words(focus, narrow) == "-0.0018 [-0.0135, +0.0099]"
+    assert claims.in_words(focus, replace(narrow, high=0.02)) == "-0.002 [-0.013, +0.020]"
+
+
 def test_p_values_of_a_family_are_adjusted_together_and_keep_its_size():
     profile = separate_tasks()
     study = made_study({"resnet14": 0.10, "arl_cnn14": 0.13}, seeds=(0, 1, 2), profile=profile)
