@@ -7,12 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from unittest import mock
 
 import nbformat
 import papermill
 import yaml
+from jupyter_core.utils import ensure_event_loop
 from nbformat import NotebookNode
 
 from arlrepro import catalogue, profiles, runs
@@ -35,6 +38,9 @@ KERNEL = {
 }
 #: Notebooks for those who take a piece: run on drawn lesions, the same in every part of the book.
 REUSE = "reuse"
+#: Notebooks that run side by side, each in a kernel of its own: they read a study that is there, and more of them would
+#: want more memory than a laptop has. Those in `reuse` may have to make what they share, so they go one by one.
+AT_ONCE = min(2, os.cpu_count() or 1)
 FOLDER_OF_A_MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|tmp|work|mnt|opt|usr|var|content)/[\w.]")
 
 
@@ -57,26 +63,28 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
     unfinished = root() / BUILD / "papermill" / (folder or profile)
     unfinished.mkdir(parents=True, exist_ok=True)
     destination.mkdir(parents=True, exist_ok=True)
-    pages = []
     sources = sorted((root() / "notebooks" / folder).glob("[0-9][0-9]_*.ipynb"))
-    for source in bar(sources, desc="notebooks", unit="notebook"):
+
+    def page(source: Path) -> Path:
         raw = unfinished / source.name
-        with mock.patch.dict(os.environ, PYTHONHASHSEED="0"):
-            os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
-            try:
+        try:
+            with closing(ensure_event_loop()):  # this thread's own, which papermill uses and would leave open
                 papermill.execute_notebook(source, raw, parameters, cwd=root(), progress_bar=False, **KERNEL)
-            except papermill.PapermillExecutionError as error:
-                raise RunError(
-                    f"{source.relative_to(root())}: cell {error.cell_index} failed for profile {profile}: "
-                    f"{error.ename}: {error.evalue}. See {raw.relative_to(root())}, which holds the traceback."
-                ) from error
-        page = normalise(nbformat.read(raw, as_version=4), parameters)
+        except papermill.PapermillExecutionError as error:
+            raise RunError(
+                f"{source.relative_to(root())}: cell {error.cell_index} failed for profile {profile}: "
+                f"{error.ename}: {error.evalue}. See {raw.relative_to(root())}, which holds the traceback."
+            ) from error
+        executed = normalise(nbformat.read(raw, as_version=4), parameters)
         if parameters:
-            page.cells.insert(1, nbformat.v4.new_markdown_cell(banner(profile, data), id="part"))
+            executed.cells.insert(1, nbformat.v4.new_markdown_cell(banner(profile, data), id="part"))
         part = destination / f"{source.name}.part"
-        nbformat.write(page, part)
-        pages.append(part.replace(destination / source.name))
-    return pages
+        nbformat.write(executed, part)
+        return part.replace(destination / source.name)
+
+    with mock.patch.dict(os.environ, PYTHONHASHSEED="0"), ThreadPoolExecutor(1 if folder == REUSE else AT_ONCE) as pool:
+        os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
+        return list(bar(pool.map(page, sources), total=len(sources), desc="notebooks", unit="notebook"))
 
 
 def banner(profile: str, data: str) -> str:
