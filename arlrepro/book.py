@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -27,19 +28,20 @@ BUILD = "_build"
 STAGED = ("arlrepro", "book", "results")  # what pages show or quote; and the files beside them
 
 # Byte-stable pages need a kernel that times nothing, hashes alike and draws inline without its version in the pictures.
+# Its log is quiet: one that is slow to end after its last cell logs that as an error; cells' errors come elsewhere.
 KERNEL = {
     "kernel_name": "python3",
     "record_timing": False,
     "coalesce_streams": True,
     "extra_arguments": [
-        "--IPKernelApp.log_level=40",
+        "--IPKernelApp.log_level=50",
         "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Software': None}}",
     ],
 }
 #: Notebooks for those who take a piece: run on drawn lesions, the same in every part of the book.
 REUSE = "reuse"
-#: Notebooks that run side by side, each in a kernel of its own: they read a study that is there, and more of them would
-#: want more memory than a laptop has. Those in `reuse` may have to make what they share, so they go one by one.
+#: Notebooks that run side by side, each in a kernel of its own; more would want more memory than a laptop has. Those in
+#: `reuse` go one by one: each may have to make what it needs.
 AT_ONCE = min(2, os.cpu_count() or 1)
 FOLDER_OF_A_MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|tmp|work|mnt|opt|usr|var|content)/[\w.]")
 
@@ -82,9 +84,15 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
         nbformat.write(executed, part)
         return part.replace(destination / source.name)
 
-    with mock.patch.dict(os.environ, PYTHONHASHSEED="0"), ThreadPoolExecutor(1 if folder == REUSE else AT_ONCE) as pool:
+    def every_page() -> Iterator[Path]:
+        # Reason: the first notebook opens the study, so it makes what the others read where that is not there yet.
+        yield from map(page, sources[:1])
+        with ThreadPoolExecutor(1 if folder == REUSE else AT_ONCE) as pool:
+            yield from pool.map(page, sources[1:])
+
+    with mock.patch.dict(os.environ, PYTHONHASHSEED="0"):
         os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
-        return list(bar(pool.map(page, sources), total=len(sources), desc="notebooks", unit="notebook"))
+        return list(bar(every_page(), total=len(sources), desc="notebooks", unit="notebook"))
 
 
 def banner(profile: str, data: str) -> str:
