@@ -8,9 +8,8 @@ import pandas as pd
 
 from arlrepro import outcomes, words
 from arlrepro.archive import Study
-from arlrepro.claims import CANNOT_TELL, VERDICTS, Verdict, in_words
+from arlrepro.claims import CANNOT_TELL, VERDICTS, Verdict
 from arlrepro.comparisons import Difference
-from arlrepro.intervals import Estimate
 from arlrepro.outcomes import Outcome
 from arlrepro.paper import published_value
 
@@ -69,8 +68,8 @@ def came_out(primary: Verdict, study: Study) -> str:
         return f"A difference of mean AUCs of {said}. The claims are decided by part {primary.claim.profile}, not here."
     if not primary.runs:
         return f"Nothing yet: {primary.reason}"
-    found = in_words(primary.claim, Estimate(primary.estimate, *primary.interval))
-    return f"A difference of mean AUCs of {found} [95 % CI]. Verdict by the rule fixed beforehand: {primary.shown}."
+    found = f"A difference of mean AUCs of {primary.found} [95 % CI]."
+    return f"{found} Verdict by the rule fixed beforehand: {primary.shown}."
 
 
 def how_sure(primary: Verdict, study: Study) -> str:

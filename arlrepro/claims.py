@@ -64,6 +64,11 @@ class Verdict:
         return self.claim.effect
 
     @property
+    def found(self) -> str:
+        """The figure with its interval, in words; empty where there is none."""
+        return "" if np.isnan(self.estimate) else _in_words(self.claim, Estimate(self.estimate, *self.interval))
+
+    @property
     def shown(self) -> str:
         """The verdict in words; where planned seeds are lacking, with how many of them it rests on."""
         planned = PROFILES[self.claim.profile].seeds if self.claim.profile else ()
@@ -237,8 +242,10 @@ def difference_rule(claim: Claim, found: Difference, p_adjusted: float) -> tuple
     return CANNOT_TELL, f"the interval holds both 0 and {gain}"
 
 
-def in_words(claim: Claim, found: Difference | Estimate) -> str:
+def _in_words(claim: Claim, found: Difference | Estimate) -> str:
     """What was found, its interval in as many decimals as tell its ends from what the claim's rule holds them to."""
+    if claim.rule == "exact":
+        return f"{found.value:.0f}"
     if claim.rule == "level":
         marks = [] if claim.effect is None else [claim.effect]
         return words.with_interval(found, words.decimals_apart(found, marks))
@@ -261,7 +268,7 @@ def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:
     planned = PROFILES[claim.profile].seeds
     of = "" if outcome.seeds == planned else f" of the {len(planned)} planned"
     alone = ", the interval over lesions alone" if len(outcome.seeds) == 1 else ""
-    numbers = in_words(claim, found)
+    numbers = _in_words(claim, found)
     return f"{subject} {numbers} ({words.seeds(outcome.seeds)}{of}, {outcome.lesions} lesions{alone}{p}{adjusted})"
 
 

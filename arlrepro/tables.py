@@ -1,18 +1,16 @@
 """Results as tables to be read: a Study in, a DataFrame with words for headers out; no network, no image."""
 
 from collections.abc import Iterator, Sequence
-from math import isnan
 
 import numpy as np
 import pandas as pd
 
 from arlrepro import outcomes, pairing, words
 from arlrepro.archive import RESULTS, Run, Study
-from arlrepro.claims import Verdict, in_words, parameters, published_effect, sizes
+from arlrepro.claims import Verdict, parameters, published_effect, sizes
 from arlrepro.comparisons import Difference, equivalence_p, holm
 from arlrepro.config import CLASSES, IMAGENET, classes_of
 from arlrepro.errors import MetricError
-from arlrepro.intervals import Estimate
 from arlrepro.paper import published, published_value
 
 PAPER, OURS = "paper", "ours [95 % CI]"
@@ -112,14 +110,12 @@ def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
     for one in decided:
         is_difference = one.claim.rule == "difference"
         as_text = "{:+.3f}" if is_difference else "{:.0f}" if one.claim.rule == "exact" else "{:.3f}"
-        exact = as_text.format(one.estimate) if one.claim.rule == "exact" else ""
-        found = Estimate(one.estimate, *one.interval)
         rows.append(
             {
                 "claim": one.claim.claim + (" (exploratory)" if one.claim.exploratory else ""),
                 "verdict": one.shown,
                 "expected": "" if one.effect is None else as_text.format(one.effect),
-                OURS: "" if isnan(one.estimate) else exact or in_words(one.claim, found),
+                OURS: one.found,
                 "p (Holm)": words.p_value(one.p_adjusted),
                 "runs": len(one.runs) or "",
                 "why": one.reason,

@@ -116,8 +116,8 @@ def signed(difference: Difference | Estimate, decimals: int = 3) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def decimals_apart(figure: Difference | Estimate, marks: Sequence[float], least: int = 3, most: int = 9) -> int:
-    """With how many decimals both ends of an interval are printed unlike each of the marks that they are held to.
+def decimals_apart(figure: Difference | Estimate, marks: Sequence[float]) -> int:
+    """With how many decimals, 3 to 9, both ends of an interval are printed unlike each mark that they are held to.
 
     Example:
         >>> decimals_apart(Estimate(-0.002, -0.013, 0.0099), [0.0, 0.010])
@@ -128,8 +128,8 @@ def decimals_apart(figure: Difference | Estimate, marks: Sequence[float], least:
         return f"{value:z.{decimals}f}"
 
     pairs = [(end, mark) for end in (figure.low, figure.high) for mark in marks if end != mark]
-    enough = (one for one in range(least, most) if all(printed(end, one) != printed(mark, one) for end, mark in pairs))
-    return next(enough, most)
+    enough = (one for one in range(3, 9) if all(printed(end, one) != printed(mark, one) for end, mark in pairs))
+    return next(enough, 9)
 
 
 def over_seeds(values: Sequence[float], decimals: int = 3) -> str:

@@ -10,7 +10,16 @@ from made import LESIONS, made_study, scores, separate_tasks
 
 from arlrepro import claims
 from arlrepro.archive import Study
-from arlrepro.claims import CANNOT_TELL, NOT_REPLICATED, REPLICATED, Claim, decide, difference_rule, read_claims
+from arlrepro.claims import (
+    CANNOT_TELL,
+    NOT_REPLICATED,
+    REPLICATED,
+    Claim,
+    Verdict,
+    decide,
+    difference_rule,
+    read_claims,
+)
 from arlrepro.comparisons import Difference
 from arlrepro.config import NETWORKS
 from arlrepro.errors import ConfigError
@@ -178,9 +187,9 @@ def test_an_effect_above_zero_but_below_the_least_worth_the_name_is_called_so():
 
 def test_an_end_that_lies_close_to_the_effect_is_printed_apart_from_it():
     focus = next(claim for claim in read_claims() if claim.id == "focus")
-    narrow = Difference(value=-0.00177, low=-0.01348, high=0.00993, p=0.7)
-    assert claims.in_words(focus, narrow) == "-0.0018 [-0.0135, +0.0099]"
-    assert claims.in_words(focus, replace(narrow, high=0.02)) == "-0.002 [-0.013, +0.020]"
+    narrow = Verdict(focus, NOT_REPLICATED, "", -0.00177, (-0.01348, 0.00993))
+    assert narrow.found == "-0.0018 [-0.0135, +0.0099]"
+    assert replace(narrow, interval=(-0.01348, 0.02)).found == "-0.002 [-0.013, +0.020]"
 
 
 def test_p_values_of_a_family_are_adjusted_together_and_keep_its_size():
