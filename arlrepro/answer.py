@@ -24,17 +24,15 @@ def in_short(verdicts: Sequence[Verdict], study: Study, baselines: pd.DataFrame)
     """
     primary = next(one for one in verdicts if one.claim.primary)
     base, other = primary.claim.networks
-    return pd.DataFrame(
-        {
-            "What is claimed?": claimed(),
-            "What did we do?": done(study),
-            "What came out?": came_out(primary, study),
-            "How sure are we?": how_sure(primary, study),
-            "And without a network?": without_network(baselines, study),
-            "All the claims?": counted(verdicts),
-        }.items(),
-        columns=["", f"{words.network(other)} against {words.network(base)}"],
-    ).set_index("")
+    lines = {
+        "What is claimed?": claimed(),
+        "What did we do?": done(study),
+        "What came out?": came_out(primary, study),
+        "How sure are we?": how_sure(primary, study),
+        "And without a network?": without_network(baselines, study),
+        "All the claims?": counted(verdicts),
+    }
+    return pd.Series(lines).to_frame(f"{words.network(other)} against {words.network(base)}")
 
 
 def claimed() -> str:

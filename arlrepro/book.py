@@ -233,11 +233,13 @@ def stage(profile: str, pages: list[Path]) -> Path:
 
 
 def _announce(front: Path, profile: str, first: str) -> None:
-    """Say on the copy's front page, if it is a notebook, that there is a part that was made here."""
+    """Say below the answer on the copy's front page, if it is a notebook, that there is a part that was made here."""
     if front.is_file():
         notebook = nbformat.read(front, as_version=4)
         said = f"**Made here**: [part {profile}](../{profile}/{first}.ipynb), trained on this machine."
-        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(said, id="here"))
+        headings = (place for place, cell in enumerate(notebook.cells) if cell.source.startswith("## "))
+        place = next(headings, len(notebook.cells))  # the answer comes before it, whole on the first screen
+        notebook.cells.insert(place, nbformat.v4.new_markdown_cell(said, id="here"))
         nbformat.write(notebook, front)
 
 

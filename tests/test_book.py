@@ -167,14 +167,20 @@ def test_pages_made_here_stand_in_the_order_of_the_published_ones(checkout):
     ]
 
 
-def test_the_front_page_leads_to_the_part_that_was_made_here(checkout):
+def test_the_front_page_leads_to_the_part_that_was_made_here_below_its_answer(checkout):
     (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: isic2017-256/01_page\n")
+    front = checkout / "book" / "isic2017-256" / "01_page.ipynb"
+    notebook = nbformat.read(front, as_version=4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("## Claim by claim", id="more"))
+    nbformat.write(notebook, front)
     fresh = checkout / "_build" / "pages" / "01_page.ipynb"
     write_notebook(fresh, "'fresh'")
-    front = book.stage("demo", [fresh]) / "isic2017-256" / "01_page.ipynb"
-    assert nbformat.read(front, 4).cells[1].source == (
-        "**Made here**: [part demo](../demo/01_page.ipynb), trained on this machine."
-    )
+    staged = nbformat.read(book.stage("demo", [fresh]) / "isic2017-256" / "01_page.ipynb", 4).cells
+    assert [cell.source for cell in staged[-2:]] == [
+        "**Made here**: [part demo](../demo/01_page.ipynb), trained on this machine.",
+        "## Claim by claim",
+    ]
+    assert staged[:-2] == notebook.cells[:-1]
 
 
 def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(checkout, monkeypatch):
