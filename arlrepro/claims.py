@@ -246,11 +246,8 @@ def _in_words(claim: Claim, found: Difference | Estimate) -> str:
     """What was found, its interval in as many decimals as tell its ends from what the claim's rule holds them to."""
     if claim.rule == "exact":
         return f"{found.value:.0f}"
-    if claim.rule == "level":
-        marks = [] if claim.effect is None else [claim.effect]
-        return words.with_interval(found, words.decimals_apart(found, marks))
-    marks = [0.0] if claim.effect is None else [0.0, claim.effect]
-    return words.signed(found, words.decimals_apart(found, marks))
+    marks = [] if claim.effect is None else [claim.effect]
+    return words.with_interval(found, *marks) if claim.rule == "level" else words.signed(found, *marks)
 
 
 def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:

@@ -327,6 +327,5 @@ def _reply(question: str, networks: Sequence[str], found: Outcome[Difference] | 
         return {"question": question, "of": of, "found [95 % CI]": "", "so": lacking}
     one = found.estimate
     so = "yes" if one.low > 0 else "no, the reverse" if one.high < 0 else "cannot tell"
-    figure = words.signed(one, words.decimals_apart(one, [0.0]))
     counted = {"lesions": str(found.lesions), "interval over": found.over}
-    return {"question": question, "of": of, "found [95 % CI]": figure, "so": so, **counted}
+    return {"question": question, "of": of, "found [95 % CI]": words.signed(one), "so": so, **counted}
