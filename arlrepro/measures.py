@@ -1,20 +1,84 @@
 """What is measured of a network at the end of its run, because it needs weights or images, and archived as numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 from torchvision.models import ResNet
 
-from arlrepro.attention import removal
-from arlrepro.config import Experiment, classes_of
+from arlrepro import attention, material
+from arlrepro.archive import PREDICTION_COLUMNS, Run
+from arlrepro.config import CLASSES, Experiment, classes_of
 from arlrepro.deletion import curves
 from arlrepro.focus import drawn_focus, focus, sanity
 from arlrepro.maps import maps_of
 from arlrepro.patches import evaluation_boxes
-from arlrepro.predict import Lesions, score
+from arlrepro.predict import Lesions, aucs_by_scale, mean_over_patches, patch_scores, score
+from arlrepro.train import build
 
 #: Lesions of a measure that is not taken of all, drawn by the evaluation seed: they bound what the end of a run costs.
 TRAINING_LESIONS, SANITY_LESIONS, DELETION_LESIONS = 600, 200, 60
+#: Added to a run's seed for the weights of a network that learned nothing, which its maps are compared with.
+UNTRAINED = 1000
+
+
+def of_run(run: Run, network: ResNet, bench: material.Bench) -> Run:
+    """Score both held-out splits and measure all that needs weights or images, as numbers for the archive.
+
+    Args:
+        run: as trained, with its settings and seed.
+        network: its network, in evaluation mode.
+        bench: its images.
+
+    Returns:
+        The run with its predictions, the sizes of its attention terms and its measures; no measure is an empty table.
+    """
+    experiment, classes = run.experiment, classes_of(run.experiment.task)
+    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
+    tables = []
+    for split in ("validation", "test"):
+        lesions = bench.lesions(split)
+        by_patch = patch_scores(network, lesions, boxes, experiment.patches, experiment.train.precision)
+        table = pd.DataFrame(mean_over_patches(by_patch), columns=list(classes))
+        table["image_id"], table["split"] = lesions.image_ids, split
+        for column, name in enumerate(CLASSES):
+            table[f"{name}_label"] = lesions.labels[:, column]
+        tables.append(table.reindex(columns=PREDICTION_COLUMNS))
+    test = bench.lesions("test")
+    terms = attention.terms(network, test, experiment)
+    of_classes = test.labels[:, [CLASSES.index(name) for name in classes]]
+    measured = {
+        "scales": aucs_by_scale(by_patch, boxes, of_classes, classes),
+        **of_images(network, test, material.gallery(experiment, bench.device), experiment),
+        "terms": ratios(terms),
+        **_of_outlined(network, test, run, bench),
+    }
+    return replace(
+        run,
+        predictions=pd.concat(tables, ignore_index=True),
+        attention=attention.term_sizes(terms),
+        measures={name: table for name, table in measured.items() if len(table)},
+    )
+
+
+def _of_outlined(network: ResNet, test: Lesions, run: Run, bench: material.Bench) -> dict[str, pd.DataFrame]:
+    """What needs a mask, of the lesions that have one; nothing where the images came without."""
+    experiment, masks = run.experiment, bench.images.masks
+    if masks is None:
+        return {}
+    found: dict[str, pd.DataFrame] = {}
+    rows = bench.rows("test")
+    outlined = np.flatnonzero(bench.images.has_mask[rows])
+    if len(outlined):
+        random = replace(experiment, network=replace(experiment.network, weights="none"))
+        untrained = build(random, run.seed + UNTRAINED, bench.device)
+        found |= of_masks(network, untrained, test.at(outlined), masks[rows[outlined]], experiment)
+    rows = bench.rows("training")
+    rows = drawn_by_seed(rows[bench.images.has_mask[rows]], TRAINING_LESIONS, experiment)
+    if len(rows):
+        found["focus_training"] = focus(network, bench.at(rows), masks[rows], experiment)
+    return found
 
 
 def drawn_by_seed(rows: Int[np.ndarray, " rows"], number: int, experiment: Experiment) -> Int[np.ndarray, " drawn"]:
@@ -44,7 +108,7 @@ def of_images(network: ResNet, test: Lesions, drawn: Lesions, experiment: Experi
     gallery.insert(0, "image_id", drawn.image_ids)
     some = drawn_by_seed(np.arange(len(test)), DELETION_LESIONS, experiment)
     return {
-        "removal": removal(network, test, experiment),
+        "removal": attention.removal(network, test, experiment),
         "deletion": curves(network, test.at(some), experiment),
         "maps": maps_of(network, drawn, experiment),
         "gallery": gallery,

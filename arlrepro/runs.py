@@ -1,4 +1,4 @@
-"""Making runs: data opened, a network trained or loaded, what needs weights measured, all written as one folder.
+"""Making runs: data opened, a network trained or loaded and measured, all written as one folder.
 
 Live runs lie in `runs/<profile>/<id>/`, with their weights; archived ones in `results/<profile>/<id>/`, small text
 files that are committed. A folder appears under its final name only when it is complete.
@@ -16,7 +16,6 @@ import pandas as pd
 
 from arlrepro import isic, material
 from arlrepro.archive import (
-    PREDICTION_COLUMNS,
     RESULTS,
     WEIGHTS,
     Run,
@@ -27,21 +26,16 @@ from arlrepro.archive import (
     root,
     write_run,
 )
-from arlrepro.config import CLASSES, Experiment, classes_of
+from arlrepro.config import Experiment
 from arlrepro.errors import ConfigError, RunError
 from arlrepro.profiles import profile
 from arlrepro.progress import advance, bar
 
 if TYPE_CHECKING:
     import torch
-    from torchvision.models import ResNet
-
-    from arlrepro.predict import Lesions
 
 RUNS = Path("runs")
 LOGS = ("none", "csv", "tensorboard")
-#: Added to a run's seed for the weights of a network that learned nothing, which its maps are compared with.
-UNTRAINED = 1000
 
 
 def live_folder(profile_name: str) -> Path:
@@ -92,6 +86,7 @@ def train_or_load(
         if experiment.data.source == "synthetic" and run.environment.get("drawing") != material.drawing():
             raise RunError(f"{done}: its lesions were drawn by other code than today's; remove it to make it again")
         return run
+    from arlrepro import measures
     from arlrepro.checkpoints import Checkpoint
     from arlrepro.machine import launch
     from arlrepro.train import train
@@ -125,7 +120,7 @@ def train_or_load(
             attention=pd.DataFrame(),
             predictions=pd.DataFrame(),
         )
-        run = measure(run, trained.network, bench)
+        run = measures.of_run(run, trained.network, bench)
         save_weights(trained.network, part / WEIGHTS)
         write_run(run, part)
         checkpoint.path.unlink()
@@ -157,71 +152,20 @@ def _refuse_other_images(run: Run, dataset: isic.IsicDataset) -> None:
         )
 
 
-def measure(run: Run, network: "torch.nn.Module", bench: material.Bench) -> Run:
-    """Score both held-out splits and measure all that needs weights or images, as numbers for the archive."""
-    from arlrepro import attention
-    from arlrepro.patches import evaluation_boxes
-    from arlrepro.predict import aucs_by_scale, mean_over_patches, patch_scores
-
-    experiment, classes = run.experiment, classes_of(run.experiment.task)
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
-    tables = []
-    for split in ("validation", "test"):
-        lesions = bench.lesions(split)
-        by_patch = patch_scores(network, lesions, boxes, experiment.patches, experiment.train.precision)
-        table = pd.DataFrame(mean_over_patches(by_patch), columns=list(classes))
-        table["image_id"], table["split"] = lesions.image_ids, split
-        for column, name in enumerate(CLASSES):
-            table[f"{name}_label"] = lesions.labels[:, column]
-        tables.append(table.reindex(columns=PREDICTION_COLUMNS))
-    test = bench.lesions("test")
-    by_lesion = attention.terms(network, test, experiment)
-    of_classes = test.labels[:, [CLASSES.index(name) for name in classes]]
-    scales = {"scales": aucs_by_scale(by_patch, boxes, of_classes, classes)}
-    return replace(
-        run,
-        predictions=pd.concat(tables, ignore_index=True),
-        attention=attention.term_sizes(by_lesion),
-        measures=scales | _measures(network, test, by_lesion, run, bench),
-    )
-
-
-def _measures(
-    network: "ResNet", test: "Lesions", by_lesion: pd.DataFrame, run: Run, bench: material.Bench
-) -> dict[str, pd.DataFrame]:
-    """What is archived of a network beside its scores, by the name of its file; see `measures`."""
-    from arlrepro import measures
-    from arlrepro.train import build
-
-    experiment, masks = run.experiment, bench.images.masks
-    drawn = material.gallery(experiment, bench.device)
-    found = measures.of_images(network, test, drawn, experiment) | {"terms": measures.ratios(by_lesion)}
-    if masks is not None:
-        rows = bench.rows("test")
-        outlined = np.flatnonzero(bench.images.has_mask[rows])
-        if len(outlined):
-            random = replace(experiment, network=replace(experiment.network, weights="none"))
-            untrained = build(random, run.seed + UNTRAINED, bench.device)
-            found |= measures.of_masks(network, untrained, test.at(outlined), masks[rows[outlined]], experiment)
-        rows = bench.rows("training")
-        rows = measures.drawn_by_seed(rows[bench.images.has_mask[rows]], measures.TRAINING_LESIONS, experiment)
-        if len(rows):
-            found["focus_training"] = measures.focus(network, bench.at(rows), masks[rows], experiment)
-    return {name: table for name, table in found.items() if len(table)}
-
-
 def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     """Measure a finished run once more from its weights, after a measure was added or changed; its scores stay.
 
     Raises:
         RunError: the weights are not here, or the images are not those the run was made from.
     """
+    from arlrepro import measures
+
     run = read_run(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder}: no {WEIGHTS}; only a live run can be measured, runs/<profile>/<id>")
     bench = material.Bench.set_up(run.experiment, data, device).for_run(run.experiment, run.seed)
     _refuse_other_images(run, bench.dataset)
-    measured = measure(run, load_network(run, device), bench)
+    measured = measures.of_run(run, load_network(run, device), bench)
     environment = {**run.environment, "drawing": material.drawing()}
     write_run(replace(measured, predictions=run.predictions, environment=environment), folder)
     return read_run(folder)

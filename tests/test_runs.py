@@ -150,7 +150,7 @@ def test_an_interrupted_run_leaves_nothing_under_its_name(place, tiny, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("arlrepro.runs.measure", interrupt)
+        patch.setattr("arlrepro.measures.of_run", interrupt)
         with pytest.raises(KeyboardInterrupt):
             runs.train_or_load(experiment, 5, place / "runs" / "stopped")
     assert not (place / "runs" / "stopped" / experiment.run_id(5)).exists()
