@@ -161,7 +161,7 @@ def maps_of(network: ResNet, lesions: Lesions, experiment: Experiment) -> pd.Dat
         mean of the outputs; only where Captum is installed).
     """
     tables = []
-    for image, patches in whole_images(lesions, experiment.patches):
+    for image, patches in whole_images(lesions, experiment.evaluation_patches):
         with autocast(patches.device, experiment.train.precision):
             activation = class_activation_maps(network, patches)
             found = dict(zip(classes_of(experiment.task), activation.unbind(dim=1), strict=True))

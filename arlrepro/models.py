@@ -189,7 +189,7 @@ def create(
         mask: of the ARL blocks, one of `MASK_FUNCTIONS`; the others have none.
         alpha: α of each ARL block at the start.
         alpha_learned: whether training changes α.
-        weights: `none`, `imagenet`, or the path of a state dict; see `weights.load_weights`.
+        weights: `none`, a name of `config.PRETRAINED`, or the path of a state dict; see `weights.load_weights`.
         stages: the stages whose blocks are ARL blocks; those of the others are ResNet's.
         fused: the fast form of the ARL block, or the equation as it stands.
 
@@ -205,7 +205,7 @@ def create(
         Parameter containing:
         tensor(0.0010, requires_grad=True)
     """
-    NetworkConfig(name=name, mask=mask, stages=stages)  # refuses what is unknown
+    NetworkConfig(name=name, mask=mask, stages=stages, weights=weights)  # refuses what is unknown
     kind, depth = name[:-2], name[-2:]
 
     def block(inplanes: int, planes: int, *args: Any, **kw: Any) -> nn.Module:
