@@ -24,7 +24,9 @@ CLASSES = ("melanoma", "seborrheic_keratosis")
 TASKS = (*CLASSES, "joint")
 #: Alike but for their attention. SE and RAN are the paper's comparison (rec), CBAM and ECA our choice.
 KINDS = ("resnet", "arl_cnn", "se_resnet", "ran", "cbam_resnet", "eca_resnet")
-NETWORKS = tuple(f"{kind}{depth}" for depth in ("14", "50") for kind in KINDS)
+#: The second family: small, pretrained, with no ReLU after its residual sums.
+LITE = ("efficientnet_lite0", "arl_efficientnet_lite0")
+NETWORKS = (*(f"{kind}{depth}" for depth in ("14", "50") for kind in KINDS), *LITE)
 #: Networks whose ResNet part torchvision has ImageNet weights for; a RAN's bottlenecks are others.
 IMAGENET = tuple(name for name in NETWORKS if name.endswith("50") and name != "ran50")
 MASKS = ("positions", "channels", "sigmoid", "none")

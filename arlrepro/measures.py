@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
-from torchvision.models import ResNet
+from torch import nn
 
 from arlrepro import attention, material
 from arlrepro.archive import PREDICTION_COLUMNS, Run
@@ -23,7 +23,7 @@ TRAINING_LESIONS, SANITY_LESIONS, DELETION_LESIONS = 600, 200, 60
 UNTRAINED = 1000
 
 
-def of_run(run: Run, network: ResNet, bench: material.Bench) -> Run:
+def of_run(run: Run, network: nn.Module, bench: material.Bench) -> Run:
     """Score both held-out splits and measure all that needs weights or images, as numbers for the archive.
 
     Args:
@@ -62,7 +62,7 @@ def of_run(run: Run, network: ResNet, bench: material.Bench) -> Run:
     )
 
 
-def _of_outlined(network: ResNet, test: Lesions, run: Run, bench: material.Bench) -> dict[str, pd.DataFrame]:
+def _of_outlined(network: nn.Module, test: Lesions, run: Run, bench: material.Bench) -> dict[str, pd.DataFrame]:
     """What needs a mask, of the lesions that have one; nothing where the images came without."""
     experiment, masks = run.experiment, bench.images.masks
     if masks is None:
@@ -100,7 +100,7 @@ def ratios(terms: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def of_images(network: ResNet, test: Lesions, drawn: Lesions, experiment: Experiment) -> dict[str, pd.DataFrame]:
+def of_images(network: nn.Module, test: Lesions, drawn: Lesions, experiment: Experiment) -> dict[str, pd.DataFrame]:
     """What needs no mask: scores without the attention term, deletion, the drawn lesions' maps, scores and signs."""
     boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
     scores = score(network, drawn, boxes, experiment.patches, experiment.train.precision)
@@ -118,8 +118,8 @@ def of_images(network: ResNet, test: Lesions, drawn: Lesions, experiment: Experi
 
 
 def of_masks(
-    network: ResNet,
-    untrained: ResNet,
+    network: nn.Module,
+    untrained: nn.Module,
     test: Lesions,
     masks: Bool[np.ndarray, "lesions side side"],
     experiment: Experiment,
