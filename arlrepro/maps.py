@@ -57,7 +57,8 @@ def class_activation_maps(network: nn.Module, patches: Patches) -> Float[Tensor,
     finally:
         hook.remove()
     with torch.autocast(patches.device.type, enabled=False):
-        return torch.einsum("kc,bchw->bkhw", parts.classifier.weight.detach(), features[0])
+        weight = parts.classifier.weight.detach()
+        return torch.einsum("kc,bchw->bkhw", weight, features[0].to(weight.dtype))
 
 
 def gradient_maps(
