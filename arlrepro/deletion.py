@@ -4,8 +4,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
-from torchvision.models import ResNet
+from torch import Tensor, nn
 
 from arlrepro.attention import whole_images
 from arlrepro.config import Experiment, classes_of
@@ -36,7 +35,7 @@ def ranks(maps: Float[Tensor, "batch height width"]) -> Int[Tensor, "batch heigh
     return order.argsort(dim=1).view_as(maps)
 
 
-def curves(network: ResNet, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
+def curves(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
     """Deletion and insertion: the score as more and more of the image is taken away, or put back, highest first.
 
     Each lesion is scored as a whole image for the class that the network scores highest, in the order of that class's

@@ -35,6 +35,8 @@ COLOURS = {
     "cbam_resnet50": "#BD9E39",
     "eca_resnet14": "#7B61A8",
     "eca_resnet50": "#B3A2CF",
+    "efficientnet_lite0": "#332288",
+    "arl_efficientnet_lite0": "#882255",
 }
 TASK_COLOURS = {"melanoma": "#9467BD", "seborrheic_keratosis": "#2A9D8F"}
 INK = "#737373"  # text and lines: as far from white as from a dark page

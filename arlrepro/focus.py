@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
-from torchvision.models import ResNet
+from torch import Tensor, nn
 
 from arlrepro import synthetic
 from arlrepro.attention import whole_images
 from arlrepro.config import CLASSES, Experiment, classes_of
-from arlrepro.maps import STAGES, Maps, class_activation_maps, enlarged
+from arlrepro.maps import Maps, class_activation_maps, enlarged
 from arlrepro.precision import autocast
 from arlrepro.predict import Lesions
+from arlrepro.structure import structure
 
 Masks = Bool[Tensor, "batch side side"]
 COLUMNS = ("area", "share", "peak_inside", "overlap")
@@ -87,7 +87,7 @@ def held_against(maps: Maps, masks: Masks) -> pd.DataFrame:
 
 
 def activations(
-    network: ResNet, lesions: Lesions, experiment: Experiment
+    network: nn.Module, lesions: Lesions, experiment: Experiment
 ) -> Float[Tensor, "lesions outputs height width"]:
     """The class activation maps of each lesion's whole image, one an output."""
     found = []
@@ -98,7 +98,7 @@ def activations(
 
 
 def focus(
-    network: ResNet, lesions: Lesions, masks: Bool[np.ndarray, "lesions side side"], experiment: Experiment
+    network: nn.Module, lesions: Lesions, masks: Bool[np.ndarray, "lesions side side"], experiment: Experiment
 ) -> pd.DataFrame:
     """Where a network looks: how each lesion's class activation maps lie beside its mask.
 
@@ -131,7 +131,7 @@ def _by_lesion(
     return table
 
 
-def drawn_focus(network: ResNet, experiment: Experiment, device: torch.device) -> dict[str, pd.DataFrame]:
+def drawn_focus(network: nn.Module, experiment: Experiment, device: torch.device) -> dict[str, pd.DataFrame]:
     """`focus` on drawn lesions, which no network was trained on: beside the lesion, and beside its signs.
 
     The signs are what tells the kinds of drawn lesions apart, all that a lesion has; lesions without any are left out.
@@ -156,8 +156,8 @@ def drawn_focus(network: ResNet, experiment: Experiment, device: torch.device) -
 
 
 def sanity(
-    network: ResNet,
-    untrained: ResNet,
+    network: nn.Module,
+    untrained: nn.Module,
     lesions: Lesions,
     masks: Bool[np.ndarray, "lesions side side"],
     experiment: Experiment,
@@ -174,7 +174,7 @@ def sanity(
         experiment: of the network.
 
     Returns:
-        A row a step and lesion: `image_id`, `untrained` (from which part on: `nothing`, `fc`, `layer4`, ...,
+        A row a step and lesion: `image_id`, `untrained` (from which part on: `nothing`, the head, the last stage, ...,
         `everything`), `share`, `peak_inside`, `overlap`, `energy`, and `correlation` (Spearman's, of the mean map with
         the trained one).
 
@@ -182,7 +182,7 @@ def sanity(
         Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity checks for saliency maps, NeurIPS 2018.
     """
     mixed = copy.deepcopy(network)
-    steps = {"nothing": [], "fc": ["fc"], **{one: [one] for one in reversed(STAGES)}, "everything": ["bn1", "conv1"]}
+    steps = {"nothing": [], **structure(network).from_the_top}
     tables, trained = [], None
     for step, parts in steps.items():
         for part in parts:

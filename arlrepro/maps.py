@@ -13,25 +13,25 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import ResNet
 
-from arlrepro.attention import arl_blocks, mask_of, watched_blocks, whole_images
+from arlrepro.attach import attention_blocks
+from arlrepro.attention import mask_of, watched_blocks, whole_images
 from arlrepro.config import Experiment, classes_of
 from arlrepro.errors import ConfigError
 from arlrepro.precision import autocast
 from arlrepro.predict import Lesions
+from arlrepro.structure import structure
 
 Maps = Float[Tensor, "batch height width"]
 Patches = Float[Tensor, "batch 3 side side"]
 KINDS = ("grad_cam", "hires_cam", "integrated_gradients")
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 #: Finer maps are averaged over neighbours before they are archived.
 FINEST = 16
 #: Points on the way from a black image to the image, for `integrated_gradients`.
 INTEGRATION_STEPS = 16
 
 
-def class_activation_maps(network: ResNet, patches: Patches) -> Float[Tensor, "batch outputs height width"]:
+def class_activation_maps(network: nn.Module, patches: Patches) -> Float[Tensor, "batch outputs height width"]:
     r"""Split each logit over the positions of the last feature map.
 
     .. math:: A_{k,i,j} = \textstyle\sum_c w_{k,c} \, f_{c,i,j}, \qquad
@@ -49,14 +49,16 @@ def class_activation_maps(network: ResNet, patches: Patches) -> Float[Tensor, "b
     """
     network.eval()
     features: list[Tensor] = []
-    hook = network.layer4.register_forward_hook(lambda _module, _inputs, output: features.append(output))
+    parts = structure(network)
+    hook = parts.last_map.register_forward_hook(lambda _module, _inputs, output: features.append(output))
     try:
         with torch.inference_mode():
             network(patches)
     finally:
         hook.remove()
     with torch.autocast(patches.device.type, enabled=False):
-        return torch.einsum("kc,bchw->bkhw", network.fc.weight.detach(), features[0])
+        weight = parts.classifier.weight.detach()
+        return torch.einsum("kc,bchw->bkhw", weight, features[0].to(weight.dtype))
 
 
 def gradient_maps(
@@ -129,7 +131,7 @@ def _nothing_in_place(network: nn.Module) -> Iterator[None]:
             module.inplace = True
 
 
-def mask_maps(network: ResNet, patches: Patches) -> dict[str, Maps]:
+def mask_maps(network: nn.Module, patches: Patches) -> dict[str, Maps]:
     """The mask of each ARL block, the mean over its channels, in units of its own mean over the positions.
 
     Where the softmax runs over the positions, 1 is what a flat mask would have. No entry for a ResNet.
@@ -137,7 +139,7 @@ def mask_maps(network: ResNet, patches: Patches) -> dict[str, Maps]:
     network.eval()
     with torch.inference_mode(), watched_blocks(network) as seen:
         network(patches)
-    blocks = arl_blocks(network)
+    blocks = attention_blocks(network)
     means = {name: mask_of(blocks[name], inputs.residual).mean(dim=1) for name, inputs in seen.items()}
     return {name: mean / mean.mean(dim=(1, 2), keepdim=True) for name, mean in means.items()}
 
@@ -152,7 +154,7 @@ def captum_is_here() -> bool:
     return importlib.util.find_spec("captum") is not None
 
 
-def maps_of(network: ResNet, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
+def maps_of(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
     """Maps of whole images, as numbers small enough to archive; those finer than 16 x 16 averaged over neighbours.
 
     Returns:
@@ -167,7 +169,7 @@ def maps_of(network: ResNet, lesions: Lesions, experiment: Experiment) -> pd.Dat
             found = dict(zip(classes_of(experiment.task), activation.unbind(dim=1), strict=True))
             found |= mask_maps(network, patches)
         if captum_is_here():
-            for stage in STAGES:
+            for stage in structure(network).stages:
                 signed = gradient_maps(network, patches, stage, relu=False)
                 found[f"grad_cam.{stage}"] = signed.mean(dim=1).relu()
         for name, values in found.items():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from torchvision.models import ResNet
+from torch import nn
 
 from arlrepro import attention, material
 from arlrepro.archive import PREDICTION_COLUMNS, Run
@@ -24,7 +24,7 @@ TRAINING_LESIONS, SANITY_LESIONS, DELETION_LESIONS = 600, 200, 60
 UNTRAINED = 1000
 
 
-def of_run(run: Run, network: ResNet, bench: material.Bench) -> Run:
+def of_run(run: Run, network: nn.Module, bench: material.Bench) -> Run:
     """Score both held-out splits and measure all that needs weights or images, as numbers for the archive.
 
     Args:
@@ -64,7 +64,7 @@ def of_run(run: Run, network: ResNet, bench: material.Bench) -> Run:
 
 
 def _of_outlined(
-    network: ResNet, test: Lesions, scores: Float[np.ndarray, "lesions outputs"], run: Run, bench: material.Bench
+    network: nn.Module, test: Lesions, scores: Float[np.ndarray, "lesions outputs"], run: Run, bench: material.Bench
 ) -> dict[str, pd.DataFrame]:
     """What needs a mask, of the lesions that have one; nothing where the images came without."""
     experiment, masks = run.experiment, bench.images.masks
@@ -106,7 +106,7 @@ def ratios(terms: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def of_images(network: ResNet, test: Lesions, drawn: Lesions, experiment: Experiment) -> dict[str, pd.DataFrame]:
+def of_images(network: nn.Module, test: Lesions, drawn: Lesions, experiment: Experiment) -> dict[str, pd.DataFrame]:
     """What needs no mask: scores without the attention term, deletion, the drawn lesions' maps, scores and signs."""
     boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
     scores = score(network, drawn, boxes, experiment.evaluation_patches, experiment.train.precision)
@@ -124,8 +124,8 @@ def of_images(network: ResNet, test: Lesions, drawn: Lesions, experiment: Experi
 
 
 def of_masks(
-    network: ResNet,
-    untrained: ResNet,
+    network: nn.Module,
+    untrained: nn.Module,
     test: Lesions,
     masks: Bool[np.ndarray, "lesions side side"],
     experiment: Experiment,

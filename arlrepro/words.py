@@ -25,6 +25,8 @@ NETWORKS = {
     "cbam_resnet50": "CBAM-50",
     "eca_resnet14": "ECA-14",
     "eca_resnet50": "ECA-50",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "arl_efficientnet_lite0": "ARL-EfficientNet-Lite0",
 }
 TASKS = {
     "melanoma": "melanoma",
@@ -67,7 +69,7 @@ def start(weights: str) -> str:
 
 
 def block(name: str) -> str:
-    """An ARL block, named in a network as `layer3.0`, or all of a stage, in words.
+    """An ARL block, named in a network as `layer3.0` or `blocks.1.1`, or all blocks of a stage, in words.
 
     Example:
         >>> block("layer3.0"), block("layer3.5"), block("layer3")
@@ -80,14 +82,14 @@ def block(name: str) -> str:
 
 
 def block_number(name: str) -> str:
-    """The same, short: stage and block, both counted from 1.
+    """The same, short: stage and block, both counted from 1; an EfficientNet counts both from 0 in its names.
 
     Example:
-        >>> block_number("layer3.5")
-        '3.6'
+        >>> block_number("layer3.5"), block_number("blocks.1.1")
+        ('3.6', '2.2')
     """
-    stage, place = name.removeprefix("layer").split(".")
-    return f"{stage}.{int(place) + 1}"
+    *_, stage, place = name.removeprefix("layer").split(".")
+    return f"{int(stage) + name.startswith('blocks')}.{int(place) + 1}"
 
 
 def number(value: float | None, decimals: int = 3) -> str:

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from arlrepro.attention import WithoutEach, arl_blocks, removal, term_sizes, terms, watched_blocks, without_attention
-from arlrepro.models import create, spatial_attention
+from arlrepro.arl_block import spatial_attention
+from arlrepro.attach import attention_blocks
+from arlrepro.attention import WithoutEach, removal, term_sizes, terms, watched_blocks, without_attention
+from arlrepro.models import create
 from arlrepro.patches import evaluation_boxes
 from arlrepro.predict import score
 from arlrepro.profiles import SMOKE
@@ -68,10 +70,10 @@ def test_removal_gives_the_scores_of_alpha_zero(network, validation):
 
 def test_attention_is_put_back_after_an_error(network):
     with pytest.raises(ZeroDivisionError), without_attention(network, ["layer4.0"]):
-        assert arl_blocks(network)["layer4.0"].alpha == 0
-        assert arl_blocks(network)["layer1.0"].alpha == 0.5
+        assert attention_blocks(network)["layer4.0"].alpha == 0
+        assert attention_blocks(network)["layer1.0"].alpha == 0.5
         raise ZeroDivisionError
-    assert arl_blocks(network)["layer4.0"].alpha == 0.5
+    assert attention_blocks(network)["layer4.0"].alpha == 0.5
 
 
 def test_hooks_are_removed_even_after_an_error(network):

@@ -11,6 +11,7 @@ from arlrepro.errors import ConfigError
 from arlrepro.maps import class_activation_maps, enlarged, gradient_maps, maps_of, mask_maps
 from arlrepro.models import create
 from arlrepro.profiles import SMOKE
+from arlrepro.structure import structure
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
 BLOCKS = ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
@@ -38,7 +39,9 @@ def test_class_activation_maps_add_up_to_the_logit(name, patches):
     found = class_activation_maps(network, patches)
     with torch.no_grad():
         logits = network(patches)
-    torch.testing.assert_close(found.mean(dim=(2, 3)) + network.fc.bias, logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        found.mean(dim=(2, 3)) + structure(network).classifier.bias, logits, atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", ["grad_cam", "hires_cam"])
@@ -55,7 +58,7 @@ def test_gradient_maps_of_the_last_stage_are_the_class_activation_maps(name, kin
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_has_gradient_maps(name, patches):
     network = create(name, outputs=1)
-    found = gradient_maps(network, patches[:2], "layer3")
+    found = gradient_maps(network, patches[:2], structure(network).stages[2])
     assert found.shape == (2, 1, 4, 4) and found.isfinite().all()
     assert hooks(network) == 0
 

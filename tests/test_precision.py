@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from arlrepro import precision
-from arlrepro.models import ARLBlock, ResidualBlock, create, spatial_attention
+from arlrepro.arl_block import spatial_attention
+from arlrepro.attach import attention_blocks
+from arlrepro.models import create
 from arlrepro.precision import RoundedConvolutions, autocast
 
 CPU = torch.device("cpu")
@@ -63,9 +65,8 @@ def terms_that_survive(network: torch.nn.Module, patches: torch.Tensor) -> dict[
 
     Each block sees the input that it has in the network; positions where the ReLU cuts are left out of both sums.
     """
-    blocks = {name: block for name, block in network.named_modules() if isinstance(block, ARLBlock)}
     shares = {}
-    for name, block in blocks.items():
+    for name, block in attention_blocks(network).items():
         seen = {}
         handles = [
             block.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.update(x=inputs[0])),
@@ -76,7 +77,7 @@ def terms_that_survive(network: torch.nn.Module, patches: torch.Tensor) -> dict[
             for handle in handles:
                 handle.remove()
             with_term = block(seen["x"]).double()
-            shortcut = block.shortcut(seen["x"]).double()
+            shortcut = block.parts(seen["x"])[0].double()
             block.alpha.fill_(0.0)
             without = block(seen["x"]).double()
             block.alpha.fill_(0.01)
@@ -94,5 +95,5 @@ def test_the_attention_term_survives_in_every_stage_under_the_rule_and_not_in_bf
     assert list(under_the_rule) == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
     assert list(under_the_rule.values()) == pytest.approx([1, 1, 1, 1], abs=0.01)
 
-    monkeypatch.setattr(ResidualBlock, "shortcut", lambda self, x: self.downsample(x).bfloat16())
+    monkeypatch.setattr("arlrepro.arl_block.NARROW", ())
     assert list(terms_that_survive(network, patches).values()) == [0, 0, 0, 0]

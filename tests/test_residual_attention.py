@@ -4,18 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from arlrepro.models import ResidualBlock, create
+from arlrepro.blocks_torchvision import Bottleneck
+from arlrepro.models import create
 from arlrepro.residual_attention import AttentionModule, SoftMask
 
 
 def small_module(around: int = 0, trunk: int = 0) -> AttentionModule:
-    return AttentionModule(lambda: ResidualBlock(16, 4), 16, poolings=2, around=around, trunk=trunk)
+    return AttentionModule(lambda: Bottleneck(16, 4), 16, poolings=2, around=around, trunk=trunk)
 
 
 @pytest.mark.parametrize("depth", ["14", "50"])
 def test_the_trunk_has_as_many_bottlenecks_as_resnet(depth):
     units = {
-        kind: [name for name, one in create(kind + depth).named_modules() if isinstance(one, ResidualBlock)]
+        kind: [name for name, one in create(kind + depth).named_modules() if isinstance(one, Bottleneck)]
         for kind in ("resnet", "ran")
     }
     assert len([name for name in units["ran"] if "mask" not in name]) == len(units["resnet"])
@@ -32,7 +33,7 @@ def test_a_masks_smallest_map_is_one_side_in_all_stages():
 
 @pytest.mark.parametrize("side", [16, 14, 7])
 def test_a_mask_has_the_shape_of_the_map_and_lies_between_zero_and_one(side):
-    mask = SoftMask(lambda: ResidualBlock(16, 4), 16, poolings=2)(torch.randn(2, 16, side, side))
+    mask = SoftMask(lambda: Bottleneck(16, 4), 16, poolings=2)(torch.randn(2, 16, side, side))
     assert mask.shape == (2, 16, side, side)
     assert 0 < mask.min() < mask.max() < 1
 
