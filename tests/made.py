@@ -7,9 +7,11 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from arlrepro.archive import PREDICTION_COLUMNS, Run, Study
-from arlrepro.config import CLASSES, Experiment, classes_of
+from arlrepro.config import Experiment
 from arlrepro.profiles import ISIC2017_256, Profile
+from arlrepro.registry import CLASSES, classes_of
+from arlrepro.runs.archive import PREDICTION_COLUMNS, Run
+from arlrepro.runs.study import Study
 
 LESIONS = 60
 POSITIVES = {"melanoma": 12, "seborrheic_keratosis": 9}

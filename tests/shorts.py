@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from arlrepro.config import Experiment, TrainConfig
-from arlrepro.predict import Lesions
+from arlrepro.data.lesions import Lesions
 from arlrepro.profiles import SMOKE
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from made import made_study
 
-from arlrepro import answer, claims
-from arlrepro.archive import Study
+from arlrepro.book import answers
+from arlrepro.paper import claims
 from arlrepro.profiles import DEMO
+from arlrepro.runs.study import Study
+from made import made_study
 
 CLAIMS = claims.read_claims()
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
@@ -19,7 +20,7 @@ COLOURS = pd.DataFrame({"mean AUC": ["0.700 [0.650, 0.750]"]}, index=["colour st
 
 def lines(study: Study) -> dict[str, str]:
     verdicts = claims.decide(CLAIMS, {study.profile.name: study})
-    return answer.in_short(verdicts, study, COLOURS).iloc[:, 0].to_dict()
+    return answers.in_short(verdicts, study, COLOURS).iloc[:, 0].to_dict()
 
 
 def test_a_gain_in_all_seeds_is_said_with_its_verdict():
@@ -57,7 +58,7 @@ def test_drawn_lesions_decide_no_claim():
 
 
 def test_the_published_gain_is_that_of_the_published_rows():
-    assert "0.917 in place of 0.903 (+0.014)" in answer.claimed()
+    assert "0.917 in place of 0.903 (+0.014)" in answers.claimed()
 
 
 def test_what_colours_alone_reach_stands_beside_the_networks():
@@ -65,4 +66,4 @@ def test_what_colours_alone_reach_stands_beside_the_networks():
     said = lines(study)["And without a network?"]
     assert said.startswith("Colours alone reach a mean AUC of 0.700 [0.650, 0.750]; ResNet-14 has 0.")
     assert "; ARL-CNN14 has 0." in said
-    assert answer.without_network(COLOURS.iloc[:0], study).startswith("Not known here")
+    assert answers.without_network(COLOURS.iloc[:0], study).startswith("Not known here")

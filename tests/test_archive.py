@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from arlrepro.archive import PREDICTION_COLUMNS, Run, Study, list_runs, read_run, read_study, write_run
-from arlrepro.config import CLASSES, Experiment
+from arlrepro.config import Experiment
 from arlrepro.errors import RunError
 from arlrepro.profiles import SMOKE
+from arlrepro.registry import CLASSES
+from arlrepro.runs.archive import PREDICTION_COLUMNS, Run, read_run, write_run
+from arlrepro.runs.study import Study, list_runs, read_study
 
 
 def made_run(network: str = "arl_cnn14", seed: int = 0, experiment: Experiment = SMOKE.experiment) -> Run:

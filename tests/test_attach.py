@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
-from arlrepro.attach import add_attention
+from arlrepro.models.attach import add_attention
 
 CPU = torch.device("cpu")
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from arlrepro.arl_block import spatial_attention
-from arlrepro.attach import attention_blocks
-from arlrepro.attention import WithoutEach, removal, term_sizes, terms, watched_blocks, without_attention
-from arlrepro.models import create
-from arlrepro.patches import evaluation_boxes
-from arlrepro.predict import score
+from arlrepro.attention.terms import WithoutEach, removal, term_sizes, terms, watched_blocks, without_attention
+from arlrepro.data.patches import evaluation_boxes
+from arlrepro.models.arl_cnn import create
+from arlrepro.models.attach import attention_blocks
+from arlrepro.models.blocks.arl_block import spatial_attention
+from arlrepro.models.inference import score
 from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))

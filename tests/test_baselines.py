@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from arlrepro.archive import PREDICTION_COLUMNS
-from arlrepro.baselines import (
+from arlrepro.data.isic import read_dataset
+from arlrepro.data.synthetic.dataset import write_dataset
+from arlrepro.errors import DatasetError
+from arlrepro.runs.archive import PREDICTION_COLUMNS
+from arlrepro.runs.baselines import (
     PEOPLE_COLUMNS,
     PERCENTILES,
     SQUARES,
@@ -15,9 +18,6 @@ from arlrepro.baselines import (
     score_by_age_and_sex,
     score_by_colour,
 )
-from arlrepro.errors import DatasetError
-from arlrepro.isic import read_dataset
-from arlrepro.synthetic import write_dataset
 
 
 def test_statistics_of_a_square_are_its_pixels():

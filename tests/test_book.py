@@ -9,8 +9,9 @@ import nbformat
 import pytest
 import yaml
 
-from arlrepro import book, runs
+from arlrepro.book import site as book_site
 from arlrepro.errors import ConfigError, RunError
+from arlrepro.runs import runner
 
 HERE = Path(__file__).resolve().parent.parent
 FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
@@ -59,9 +60,9 @@ def printed(page: Path) -> str:
 
 def test_pages_published_twice_are_the_same_bytes(checkout, monkeypatch):
     write_notebook(checkout / "notebooks" / "01_page.ipynb", FIGURE, COUNT, "{'a', 'b', 'c'}")
-    first = [page.read_bytes() for page in book.publish("isic2017-256")]
+    first = [page.read_bytes() for page in book_site.publish("isic2017-256")]
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    second = [page.read_bytes() for page in book.publish("isic2017-256")]
+    second = [page.read_bytes() for page in book_site.publish("isic2017-256")]
     assert first == second
     assert b"image/png" in first[0]
 
@@ -72,7 +73,7 @@ def test_published_pages_saw_their_profile_and_no_real_data_and_replace_all_that
     write_notebook(
         checkout / "notebooks" / "02_new.ipynb", "import os\nprint(profile, os.environ.get('ARLREPRO_DATA'))"
     )
-    (page,) = book.publish("isic2017-256")
+    (page,) = book_site.publish("isic2017-256")
     assert list((checkout / "book" / "isic2017-256").iterdir()) == [page]
     assert page.name == "02_new.ipynb"
     assert printed(page) == "isic2017-256 None\n"
@@ -83,7 +84,7 @@ def test_a_cell_that_fails_is_named_and_nothing_is_published(checkout):
     write_notebook(checkout / "notebooks" / "01_page.ipynb", "1 / 0")
     before = contents(checkout)
     with pytest.raises(RunError) as caught:
-        book.publish("isic2017-256")
+        book_site.publish("isic2017-256")
     assert str(caught.value) == (
         "notebooks/01_page.ipynb: cell 3 failed for profile isic2017-256: ZeroDivisionError: division by zero. "
         "See _build/papermill/isic2017-256/01_page.ipynb, which holds the traceback."
@@ -98,7 +99,7 @@ def test_stderr_and_folders_of_this_machine_are_not_published(checkout):
     )
     before = contents(checkout)
     with pytest.raises(RunError) as caught:
-        book.publish("isic2017-256")
+        book_site.publish("isic2017-256")
     assert str(caught.value) == (
         "book/isic2017-256 stays as it was: 2 faults: cell 4 of 01_page.ipynb wrote to stderr: 'late\\n', "
         "cell 5 of 01_page.ipynb names a folder of this machine: '/home/s'...."
@@ -108,7 +109,7 @@ def test_stderr_and_folders_of_this_machine_are_not_published(checkout):
 
 def test_a_profile_without_an_archive_is_not_published(checkout):
     with pytest.raises(ConfigError) as caught:
-        book.publish("demo")
+        book_site.publish("demo")
     assert str(caught.value) == "profile demo is run live and has no archive to publish: use `arlrepro book` alone"
 
 
@@ -121,7 +122,7 @@ def test_a_normalised_page_hides_its_parameters_and_keeps_no_trace_of_the_run():
         nbformat.v4.new_code_cell('profile = "demo"', metadata={"tags": ["injected-parameters"]}),
     ]
     raw = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"version": "2"}, "widgets": {}})
-    page = book.normalise(raw, {"profile": "demo", "data": ""})
+    page = book_site.normalise(raw, {"profile": "demo", "data": ""})
     assert page.cells[0].source == "(eq-demo)="
     assert [cell.metadata for cell in page.cells] == [
         {},
@@ -136,7 +137,7 @@ def test_fresh_pages_take_the_place_of_published_ones_in_the_copy_only(checkout,
     before = contents(checkout)
     fresh = checkout / "_build" / "pages" / "01_page.ipynb"
     write_notebook(fresh, "'fresh'")
-    copy = book.stage("isic2017-256", [fresh])
+    copy = book_site.stage("isic2017-256", [fresh])
     assert copy == checkout / "_build" / "staged" / "book"
     assert (copy / "isic2017-256" / "01_page.ipynb").read_bytes() == fresh.read_bytes()
     assert (copy / "_toc.yml").read_bytes() == before["book/_toc.yml"]
@@ -146,7 +147,7 @@ def test_fresh_pages_take_the_place_of_published_ones_in_the_copy_only(checkout,
 def test_pages_of_a_profile_that_is_not_published_become_a_part_of_their_own(checkout):
     fresh = checkout / "_build" / "pages" / "01_page.ipynb"
     write_notebook(fresh, "'fresh'")
-    toc = yaml.safe_load((book.stage("demo", [fresh]) / "_toc.yml").read_text())
+    toc = yaml.safe_load((book_site.stage("demo", [fresh]) / "_toc.yml").read_text())
     assert toc["parts"] == [
         {"caption": "Published", "chapters": [{"file": "isic2017-256/01_page"}]},
         {"caption": "Run here: demo", "chapters": [{"file": "demo/01_page"}]},
@@ -161,7 +162,7 @@ def test_pages_made_here_stand_in_the_order_of_the_published_ones(checkout):
     chapters = [{"file": f"isic2017-256/{name}"} for name in ("12_runs", "01_data")]
     toc = {"format": "jb-book", "root": "isic2017-256/00_answer", "parts": [{"caption": "It", "chapters": chapters}]}
     (checkout / "book" / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
-    *_, made = yaml.safe_load((book.stage("demo", fresh) / "_toc.yml").read_text())["parts"]
+    *_, made = yaml.safe_load((book_site.stage("demo", fresh) / "_toc.yml").read_text())["parts"]
     assert [one["file"] for one in made["chapters"]] == [
         *("demo/00_answer", "demo/12_runs", "demo/01_data", "demo/13_new"),
     ]
@@ -175,7 +176,7 @@ def test_the_front_page_leads_to_the_part_that_was_made_here_below_its_answer(ch
     nbformat.write(notebook, front)
     fresh = checkout / "_build" / "pages" / "01_page.ipynb"
     write_notebook(fresh, "'fresh'")
-    staged = nbformat.read(book.stage("demo", [fresh]) / "isic2017-256" / "01_page.ipynb", 4).cells
+    staged = nbformat.read(book_site.stage("demo", [fresh]) / "isic2017-256" / "01_page.ipynb", 4).cells
     assert [cell.source for cell in staged[-2:]] == [
         "**Made here**: [part demo](../demo/01_page.ipynb), trained on this machine.",
         "## Claim by claim",
@@ -185,9 +186,9 @@ def test_the_front_page_leads_to_the_part_that_was_made_here_below_its_answer(ch
 
 def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(checkout, monkeypatch):
     opened = []
-    monkeypatch.setattr(runs, "open_study", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr(runner, "open_study", lambda *arguments: opened.append(arguments))
     before = contents(checkout)
-    index, seconds = book.make("demo")
+    index, seconds = book_site.make("demo")
     assert opened == [("demo", "")]
     assert index == checkout / "_build" / "html" / "index.html"
     assert index.is_file()
@@ -199,7 +200,7 @@ def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(che
 @pytest.mark.parametrize("address", ["", "https://github.com/OWNER/NAME"])
 def test_buttons_to_binder_and_colab_appear_where_the_repository_has_an_address(checkout, monkeypatch, address):
     monkeypatch.setenv("ARLREPRO_REPOSITORY", address)
-    page = book.build(checkout / "book").parent / "isic2017-256" / "01_page.html"
+    page = book_site.build(checkout / "book").parent / "isic2017-256" / "01_page.html"
     links = re.findall(r'href="(https://[^"]+)"', page.read_text())
     notebook = "/book/isic2017-256/01_page.ipynb"
     assert [link for link in links if "mybinder" in link] == (
@@ -213,44 +214,44 @@ def test_buttons_to_binder_and_colab_appear_where_the_repository_has_an_address(
 def test_the_files_of_a_run_lie_beside_the_pages(checkout):
     (checkout / "results" / "isic2017-256" / "RUN").mkdir(parents=True)
     (checkout / "results" / "isic2017-256" / "RUN" / "config.yaml").write_text("format: 1\n")
-    site = book.build(checkout / "book").parent
+    site = book_site.build(checkout / "book").parent
     assert (site / "results" / "isic2017-256" / "RUN" / "config.yaml").read_text() == "format: 1\n"
 
 
 def test_a_book_that_does_not_build_is_said(checkout):
     (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: nowhere\n")
     with pytest.raises(RunError) as caught:
-        book.build(checkout / "book")
+        book_site.build(checkout / "book")
     assert str(caught.value) == "book: jupyter-book could not build the site, see its message above."
 
 
 def test_a_page_says_which_part_it_is_and_whether_its_lesions_are_drawn(checkout):
-    (page,) = book.publish("isic2017-256")
+    (page,) = book_site.publish("isic2017-256")
     said = nbformat.read(page, 4).cells[1].source
     assert "**Part isic2017-256**" in said and "Every lesion pictured is drawn, none is a photograph" in said
-    assert "no number says a thing about patients" in book.banner("demo", "")
-    assert "Pictures of lesions are real" in book.banner("isic2017-256", "/images")
+    assert "no number says a thing about patients" in book_site.banner("demo", "")
+    assert "Pictures of lesions are real" in book_site.banner("isic2017-256", "/images")
 
 
 def test_pages_for_reuse_take_no_profile_and_are_published_with_the_others(checkout):
     cells = [nbformat.v4.new_markdown_cell("# A piece?"), nbformat.v4.new_code_cell("print(2 + 2)")]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    piece = checkout / "notebooks" / book.REUSE / "01_piece.ipynb"
+    piece = checkout / "notebooks" / book_site.REUSE / "01_piece.ipynb"
     piece.parent.mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), piece)
-    *_, page = book.publish("isic2017-256")
-    assert page == checkout / "book" / book.REUSE / "01_piece.ipynb"
+    *_, page = book_site.publish("isic2017-256")
+    assert page == checkout / "book" / book_site.REUSE / "01_piece.ipynb"
     assert printed(page) == "4\n"
     assert "**Part" not in page.read_text()
 
 
 def test_every_piece_for_reuse_runs_without_a_warning(tmp_path):
-    pages = book.execute("smoke", "", tmp_path, book.REUSE)
+    pages = book_site.execute("smoke", "", tmp_path, book_site.REUSE)
     assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks" / "reuse").iterdir())]
-    assert [fault for page in pages for fault in book.faults(page)] == []
+    assert [fault for page in pages for fault in book_site.faults(page)] == []
 
 
 def test_every_notebook_runs_on_the_smoke_profile_without_a_warning(tmp_path):
-    pages = book.execute("smoke", "", tmp_path)
+    pages = book_site.execute("smoke", "", tmp_path)
     assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks").glob("*.ipynb"))]
-    assert [fault for page in pages for fault in book.faults(page)] == []
+    assert [fault for page in pages for fault in book_site.faults(page)] == []

@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import layout
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -17,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from arlrepro import cache
-from arlrepro.cache import ImageArray, prepare
+import layout
+from arlrepro.data import cache, files
+from arlrepro.data.cache import ImageArray, prepare
+from arlrepro.data.isic import IsicDataset, read_dataset
 from arlrepro.errors import ConfigError, DatasetError
-from arlrepro.isic import IsicDataset, read_dataset
 
 SIDE = layout.SIDE
 
@@ -110,7 +110,7 @@ def test_an_interrupted_call_leaves_nothing_under_the_name_and_is_continued(data
         decoded.append(file.stem)
         return cache_decode_image(file, side)
 
-    cache_decode_image = cache.decode_image
+    cache_decode_image = files.decode_image
     monkeypatch.setattr(cache, "decode_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(dataset, SIDE, folder, workers=1)
@@ -203,7 +203,7 @@ def test_a_disk_too_full_is_said_before_anything_is_written(dataset, folder, mon
 def test_a_disk_that_fills_up_is_one_line(dataset, folder):
     script = (
         "import resource, signal, sys; from pathlib import Path; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from arlrepro import cache, errors, isic\n"
+        "from arlrepro.data import cache, isic; from arlrepro import errors\n"
         "dataset = isic.read_dataset(Path(sys.argv[1]))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try: cache.prepare(dataset, 16, Path(sys.argv[2]))\n"
@@ -240,7 +240,7 @@ def test_a_second_call_waits_for_the_first(dataset, folder, capsys):
 
 def test_calls_at_once_from_several_processes_give_one_array(dataset, folder):
     script = (
-        "import sys; from pathlib import Path; from arlrepro import cache, isic\n"
+        "import sys; from pathlib import Path; from arlrepro.data import cache, isic\n"
         "array = cache.prepare(isic.read_dataset(Path(sys.argv[1])), 16, Path(sys.argv[2]))\n"
         "print(int(array.pixels.sum()))"
     )
@@ -259,7 +259,7 @@ def test_a_killed_process_is_continued_by_the_next(tmp_path):
     )
     folder = tmp_path / "array"
     script = (
-        "import sys, time; from pathlib import Path; from arlrepro import cache, isic\n"
+        "import sys, time; from pathlib import Path; from arlrepro.data import cache, isic\n"
         "decode = cache.decode_image\n"
         "cache.decode_image = lambda file, side: (time.sleep(0.02), decode(file, side))[1]\n"
         "cache.prepare(isic.read_dataset(Path(sys.argv[1])), 16, Path(sys.argv[2]), workers=1)"
@@ -276,7 +276,7 @@ def test_a_killed_process_is_continued_by_the_next(tmp_path):
     dataset = read_dataset(root)
     decoded = []
     with pytest.MonkeyPatch.context() as patch:
-        decode = cache.decode_image
+        decode = files.decode_image
         patch.setattr(cache, "decode_image", lambda file, side: decoded.append(file) or decode(file, side))
         assert equal(prepare(dataset, SIDE, folder), dataset)
     assert len(decoded) == 300 - kept < 300
@@ -285,7 +285,7 @@ def test_a_killed_process_is_continued_by_the_next(tmp_path):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     script = (
-        "import resource, sys; from pathlib import Path; from arlrepro import cache, isic\n"
+        "import resource, sys; from pathlib import Path; from arlrepro.data import cache, isic\n"
         "dataset = isic.read_dataset(Path(sys.argv[1]))\n"
         "cache.prepare(dataset, 64, Path(sys.argv[1]) / 'array')\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

@@ -5,13 +5,17 @@ import shlex
 from dataclasses import replace
 
 from bs4 import BeautifulSoup
-from made import made_study
 from typer.testing import CliRunner
 
-from arlrepro import catalogue, cli, runs
-from arlrepro.archive import RESULTS, Study, write_run
+from arlrepro import cli
+from arlrepro.book.tables import runs
 from arlrepro.config import with_settings
+from arlrepro.paths import RESULTS
 from arlrepro.profiles import DEMO, ISIC2017_256
+from arlrepro.runs import runner
+from arlrepro.runs.archive import write_run
+from arlrepro.runs.study import Study
+from made import made_study
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 
@@ -27,7 +31,7 @@ def archived(tmp_path, monkeypatch, study: Study, profile_name: str) -> None:
 
 def test_the_command_of_a_run_asks_for_that_very_run(monkeypatch):
     asked = []
-    monkeypatch.setattr(runs, "train_or_load", lambda experiment, seed, *_, **__: asked.append((experiment, seed)))
+    monkeypatch.setattr(runner, "train_or_load", lambda experiment, seed, *_, **__: asked.append((experiment, seed)))
     run = made_study(GAINS).runs[1]
     changed = replace(
         run,
@@ -35,7 +39,7 @@ def test_the_command_of_a_run_asks_for_that_very_run(monkeypatch):
         experiment=with_settings(run.experiment, ["train.epochs=5", "patches.scales=[0.5]", "network.mask=sigmoid"]),
     )
     for one in (run, changed):
-        program, *arguments = shlex.split(catalogue.command(one, "isic2017-256"))
+        program, *arguments = shlex.split(runs.command(one, "isic2017-256"))
         assert program == "arlrepro"
         CliRunner().invoke(cli.app, arguments)
     assert asked == [(run.experiment, run.seed), (changed.experiment, 3)]
@@ -44,13 +48,13 @@ def test_the_command_of_a_run_asks_for_that_very_run(monkeypatch):
 def test_the_command_of_a_run_on_drawn_lesions_names_no_folder_of_images():
     run = made_study(GAINS).runs[0]
     drawn = replace(run, experiment=replace(DEMO.experiment, network=run.experiment.network))
-    assert catalogue.command(drawn, "demo") == "arlrepro train --profile demo --network resnet14 --task joint --seed 0"
+    assert runs.command(drawn, "demo") == "arlrepro train --profile demo --network resnet14 --task joint --seed 0"
 
 
 def test_runs_of_other_profiles_in_the_archive_are_listed_too(tmp_path, monkeypatch):
     study = made_study(GAINS)
     archived(tmp_path, monkeypatch, Study(study.profile, study.runs[:2]), "isic2017-256-cv")
-    listed = catalogue.overview(Study(ISIC2017_256, study.runs[2:3]))
+    listed = runs.overview(Study(ISIC2017_256, study.runs[2:3]))
     assert listed["profile"].tolist() == ["isic2017-256", "isic2017-256-cv", "isic2017-256-cv"]
     assert listed.index.tolist() == [study.runs[2].id, *sorted(run.id for run in study.runs[:2])]
 
@@ -58,7 +62,7 @@ def test_runs_of_other_profiles_in_the_archive_are_listed_too(tmp_path, monkeypa
 def test_a_sheet_links_to_every_file_of_its_run_and_to_no_other(tmp_path, monkeypatch):
     study = made_study(GAINS)
     archived(tmp_path, monkeypatch, study, study.profile.name)
-    page = BeautifulSoup(catalogue.sheets(study).data, "html.parser")
+    page = BeautifulSoup(runs.sheets(study).data, "html.parser")
     assert len(page.find_all("article")) == len(study.runs)
     for run in study.runs:
         linked = {link["href"] for link in page.find(id=f"run-{run.id}").find_all("a")}
@@ -67,11 +71,11 @@ def test_a_sheet_links_to_every_file_of_its_run_and_to_no_other(tmp_path, monkey
 
 
 def test_tables_find_a_sheet_by_the_name_of_its_network_or_run():
-    named = re.findall(r'id="([^"]+)" data-name="([^"]+)"', catalogue.sheets(made_study(GAINS)).data)
+    named = re.findall(r'id="([^"]+)" data-name="([^"]+)"', runs.sheets(made_study(GAINS)).data)
     assert len({anchor for anchor, _ in named}) == len(named)
     assert {"ResNet-14", "ARL-CNN14", "ResNet-14, seed 0", "resnet14-joint-s0-53c72dba"} <= {name for _, name in named}
 
 
 def test_a_study_without_runs_says_so():
-    assert catalogue.sheets(Study(DEMO, ())).data == "<p>No run is there yet.</p>"
-    assert catalogue.overview(Study(DEMO, ())).empty
+    assert runs.sheets(Study(DEMO, ())).data == "<p>No run is there yet.</p>"
+    assert runs.overview(Study(DEMO, ())).empty

@@ -5,12 +5,12 @@ import json
 import os
 from pathlib import Path
 
-import layout
 import numpy as np
 import pytest
 
-from arlrepro import check as module
-from arlrepro.check import Report, check
+import layout
+from arlrepro.data import check as module
+from arlrepro.data.check import Report, check
 from arlrepro.errors import DatasetError
 
 DATA = "ISIC-2017_Test_v2_Data"

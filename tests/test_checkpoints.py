@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
-from arlrepro import checkpoints
-from arlrepro.checkpoints import Checkpoint
 from arlrepro.errors import RunError
+from arlrepro.training import checkpoint
+from arlrepro.training.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_one_of_other_images_is_refused(written):
 
 
 def test_one_of_another_version_is_refused(written, monkeypatch):
-    monkeypatch.setattr(checkpoints, "VERSION", 3)
+    monkeypatch.setattr(checkpoint, "VERSION", 3)
     assert refusal(written) == (
         "a checkpoint of version 2, this arlrepro reads version 3; go on with the arlrepro that wrote it, or remove "
         "it to train from the start"
@@ -77,5 +77,5 @@ def test_one_that_is_cut_off_is_refused(written, share):
 
 
 def test_one_that_would_run_code_is_refused(written):
-    torch.save({"version": checkpoints.VERSION, "run": re.compile("a"), "images": "", "state": {}}, written.path)
+    torch.save({"version": checkpoint.VERSION, "run": re.compile("a"), "images": "", "state": {}}, written.path)
     assert refusal(written) == "not a whole checkpoint; remove it to train from the start"

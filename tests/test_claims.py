@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from made import LESIONS, made_study, scores, separate_tasks
 
-from arlrepro import claims
-from arlrepro.archive import Run, Study
-from arlrepro.claims import (
+from arlrepro import registry
+from arlrepro.errors import ConfigError
+from arlrepro.evaluation.intervals import Difference, Estimate
+from arlrepro.models.arl_cnn import size
+from arlrepro.paper import claims
+from arlrepro.paper.claims import (
     CANNOT_TELL,
     INCONCLUSIVE,
     MEASURE_FAILED,
@@ -27,12 +29,12 @@ from arlrepro.claims import (
     gain_rule,
     read_claims,
 )
-from arlrepro.comparisons import Difference
-from arlrepro.config import NETWORKS
-from arlrepro.errors import ConfigError
-from arlrepro.intervals import Estimate
-from arlrepro.models import size
 from arlrepro.profiles import PAPER, PROFILES
+from arlrepro.registry import NETWORKS
+from arlrepro.runs import estimates
+from arlrepro.runs.archive import Run
+from arlrepro.runs.study import Study
+from made import LESIONS, made_study, scores, separate_tasks
 
 REAL = "isic2017-256"
 CLAIMS = read_claims()
@@ -296,7 +298,7 @@ def test_p_values_of_a_family_are_adjusted_together_and_keep_its_size():
     whole = {verdict.claim.id: verdict.p_adjusted for verdict in decide(CLAIMS, {REAL: study})}
     melanoma_runs = tuple(run for run in study.runs if run.experiment.task == "melanoma")
     half = verdicts(replace(study, runs=melanoma_runs))
-    unadjusted = claims.outcomes.difference(study, ("resnet14", "arl_cnn14"), "melanoma.auc").estimate.p
+    unadjusted = estimates.difference(study, ("resnet14", "arl_cnn14"), "melanoma.auc").estimate.p
     assert half["mean-auc-14"].reason == "no run of ResNet-14, ARL-CNN14 in the archive of isic2017-256."
     assert half["melanoma-auc-14"].p_adjusted == pytest.approx(min(1, 3 * unadjusted))
     assert whole["melanoma-auc-14"] >= unadjusted
@@ -373,7 +375,7 @@ def test_a_level_is_reached_by_the_upper_end_of_the_interval():
 def test_stored_sizes_are_those_of_the_networks():
     stored = {
         name: (row.parameters, row.multiply_adds)
-        for name, row in zip(claims.sizes().index, claims.sizes().itertuples(), strict=True)
+        for name, row in zip(registry.sizes().index, registry.sizes().itertuples(), strict=True)
     }
     assert stored == {name: size(name) for name in NETWORKS}
 

@@ -6,11 +6,11 @@ import sys
 
 import pandas as pd
 import pytest
-from test_archive import made_run
 
-from arlrepro.archive import write_run
-from arlrepro.config import NETWORKS
-from arlrepro.standing import PRINTED
+from arlrepro.book.tables.comparison import PRINTED
+from arlrepro.registry import NETWORKS
+from arlrepro.runs.archive import write_run
+from test_archive import made_run
 
 
 def arlrepro(*arguments: object) -> subprocess.CompletedProcess[str]:

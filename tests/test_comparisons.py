@@ -7,21 +7,20 @@ from sklearn.svm import SVC
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.weightstats import ttost_paired
 
-from arlrepro.comparisons import (
-    Difference,
+from arlrepro.errors import MetricError
+from arlrepro.evaluation.comparisons import (
     common_covariance,
     cross_validated_difference,
     crossed,
     equivalence_p,
     holm,
     mcnemar_difference,
-    paired_difference,
     seeds_and_lesions_auc,
     seeds_and_lesions_difference,
     seeds_and_lesions_mean,
 )
-from arlrepro.errors import MetricError
-from arlrepro.intervals import aucs_and_influences
+from arlrepro.evaluation.delong import aucs_and_influences, paired_difference
+from arlrepro.evaluation.intervals import Difference
 
 MELANOMA = np.arange(600) < 117
 KERATOSIS = (np.arange(600) >= 117) & (np.arange(600) < 207)

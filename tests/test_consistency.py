@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arlrepro.consistency import (
+from arlrepro.errors import MetricError
+from arlrepro.evaluation.metrics import Confusion
+from arlrepro.paper.consistency import (
     CheckedRow,
     Reported,
     check_row,
@@ -14,9 +16,7 @@ from arlrepro.consistency import (
     published_auc_intervals,
     second_opinion,
 )
-from arlrepro.errors import MetricError
-from arlrepro.metrics import Confusion
-from arlrepro.paper import published
+from arlrepro.paper.published import published
 
 ARL = Confusion(true_positives=77, false_negatives=40, true_negatives=433, false_positives=50)
 RESNET = Confusion(true_positives=74, false_negatives=43, true_negatives=429, false_positives=54)

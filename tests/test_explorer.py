@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import made_study
 from PIL import Image
 
-from arlrepro import explorer, pictures
-from arlrepro.archive import Study
+from arlrepro.book.figures import attention, widgets
+from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.profiles import ISIC2017_256
-from arlrepro.synthetic import draw_lesion
+from arlrepro.runs.study import Study
+from made import made_study
 
 STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0,))
-MAPS = pictures.maps_of_runs(STUDY, 0)
+MAPS = attention.maps_of_runs(STUDY, 0)
 LESIONS = {
     f"{kind}-1": (lesion.image, lesion.lesion_mask)
     for kind in ("melanoma", "nevus")
@@ -26,7 +26,7 @@ LESIONS = {
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return explorer.page(LESIONS, MAPS, "made")
+    return widgets.page(LESIONS, MAPS, "made")
 
 
 @pytest.fixture
@@ -127,21 +127,21 @@ def test_without_scripts_the_first_map_lies_over_the_first_lesion(html):
 
 def test_nothing_is_loaded_from_elsewhere_and_the_page_comes_out_alike(html):
     assert not re.search(r"https?://", html)
-    assert explorer.page(LESIONS, MAPS, "made") == html
+    assert widgets.page(LESIONS, MAPS, "made") == html
 
 
 def test_the_words_are_those_of_the_map():
     inside = np.zeros((8, 8), dtype=bool)
     inside[:, 4:] = True
-    assert explorer.describe(np.array([[0.0, 1.0], [0.0, 1.0]]), inside) == (
+    assert widgets.describe(np.array([[0.0, 1.0], [0.0, 1.0]]), inside) == (
         "highest at the top right; 88 % of it lies inside the outline, which is 50 % of the image."
     )
-    assert explorer.describe(np.ones((2, 2)), inside) == "the same everywhere."
+    assert widgets.describe(np.ones((2, 2)), inside) == "the same everywhere."
 
 
 def test_a_picture_of_a_map_runs_from_dark_to_pale():
     (uri,) = re.findall(
-        r'<img class="explorer-map[^>]*src="data:image/png;base64,([^"]+)"', explorer.page(LESIONS, MAPS, "x")
+        r'<img class="explorer-map[^>]*src="data:image/png;base64,([^"]+)"', widgets.page(LESIONS, MAPS, "x")
     )
     drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri))).convert("RGB"))
     assert drawn[0, 0].tolist() == [0, 0, 4] and drawn[-1, -1].tolist() == [252, 255, 164]
@@ -150,7 +150,7 @@ def test_a_picture_of_a_map_runs_from_dark_to_pale():
 def test_an_outline_is_clear_but_for_the_edge():
     mask = np.zeros((64, 64), dtype=bool)
     mask[16:48, 16:48] = True
-    levels = np.asarray(explorer.outline(mask))
+    levels = np.asarray(widgets.outline(mask))
     assert levels[128, 128] == 0 and levels[0, 0] == 0
     assert set(np.unique(levels)) == {0, 1, 2}
 
@@ -158,9 +158,9 @@ def test_an_outline_is_clear_but_for_the_edge():
 def test_a_real_lesion_is_called_by_its_kind_and_id():
     renamed = {"ISIC_1": LESIONS["nevus-1"]}
     maps = {one: table.assign(image_id=table["image_id"].replace("nevus-1", "ISIC_1")) for one, table in MAPS.items()}
-    assert "The lesion: neither, ISIC_1." in explorer.page(renamed, maps, "real", {"ISIC_1": "neither"})
+    assert "The lesion: neither, ISIC_1." in widgets.page(renamed, maps, "real", {"ISIC_1": "neither"})
 
 
 def test_a_study_without_runs_says_so():
-    said = explorer.explore_study(LESIONS, Study(ISIC2017_256, ())).data
+    said = widgets.explore_study(LESIONS, Study(ISIC2017_256, ())).data
     assert said == "<p>No run is in the archive of isic2017-256 yet.</p>"

@@ -4,16 +4,16 @@ import json
 import os
 from pathlib import Path
 
-import layout
 import numpy as np
 import pandas as pd
 import pytest
-from loopback import Fault, Server, serving
 
-from arlrepro.config import SPLITS
+import layout
+from arlrepro.data.extra_images import COUNTS, choose, from_archive, from_ham10000, lot, read_manifest
+from arlrepro.data.isic import IsicDataset, read_dataset, read_ham10000
 from arlrepro.errors import DatasetError
-from arlrepro.extra import COUNTS, choose, from_archive, from_ham10000, lot, read_manifest
-from arlrepro.isic import IsicDataset, read_dataset, read_ham10000
+from arlrepro.registry import SPLITS
+from loopback import Fault, Server, serving
 
 PAGES = json.loads((Path(__file__).parent / "isic_archive_search.json").read_text())["pages"]
 IMAGES = {image["isic_id"]: image for page in PAGES.values() for image in page["results"]}

@@ -7,18 +7,21 @@ from functools import cache
 import matplotlib as mpl
 import numpy as np
 import pytest
-from made import made_study
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from arlrepro import claims, figures
-from arlrepro.archive import Study
-from arlrepro.config import NETWORKS
+from arlrepro import registry
+from arlrepro.book.figures import attention, style
+from arlrepro.book.figures import curves as figures
+from arlrepro.paper import claims
 from arlrepro.profiles import ISIC2017_256
+from arlrepro.registry import NETWORKS
+from arlrepro.runs.study import Study
+from made import made_study
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 STUDY = made_study(GAINS, seeds=(0, 1))
-OF_A_STUDY = [figures.roc, figures.precision_recall, figures.training_curves, figures.alphas]
+OF_A_STUDY = [figures.roc, figures.precision_recall, figures.training_curves, attention.alphas]
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +49,13 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_every_network_has_a_colour_of_its_own():
-    assert set(NETWORKS) <= set(figures.COLOURS)
-    assert len({figures.COLOURS[one] for one in NETWORKS}) == len(NETWORKS)
+    assert set(NETWORKS) <= set(registry.COLOURS)
+    assert len({registry.COLOURS[one] for one in NETWORKS}) == len(NETWORKS)
 
 
 def test_text_is_read_on_a_white_and_on_a_dark_page():
-    assert contrast(figures.INK, "#ffffff") > 4.5
-    assert contrast(figures.INK, "#14181e") > 3.5
+    assert contrast(style.INK, "#ffffff") > 4.5
+    assert contrast(style.INK, "#14181e") > 3.5
 
 
 @pytest.mark.parametrize("draw", OF_A_STUDY)
@@ -73,8 +76,8 @@ def test_drawing_leaves_the_readers_settings_alone(draw):
 def test_networks_keep_their_colour_and_are_named(draw):
     panel = draw(STUDY).axes[0]
     named = {line.get_label().split("  ")[0]: line.get_color() for line in panel.lines}
-    assert named["ResNet-14"] == figures.COLOURS["resnet14"]
-    assert named["ARL-CNN14"] == figures.COLOURS["arl_cnn14"]
+    assert named["ResNet-14"] == registry.COLOURS["resnet14"]
+    assert named["ARL-CNN14"] == registry.COLOURS["arl_cnn14"]
 
 
 def test_a_network_without_runs_is_left_out():
@@ -95,7 +98,7 @@ def test_validation_is_drawn_at_the_epochs_that_were_looked_at():
 
 
 def test_alphas_are_drawn_by_block_for_every_run():
-    panel = figures.alphas(STUDY).axes[0]
+    panel = attention.alphas(STUDY).axes[0]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["1.1", "2.1", "3.1", "4.1"]
     assert panel.lines[1].get_ydata() == pytest.approx([0.011, 0.021, 0.031, 0.041])
 
@@ -110,7 +113,7 @@ def test_a_study_without_runs_gives_a_figure_that_says_so(draw):
 
 
 def test_alphas_without_an_arl_network_say_so():
-    said = words_of(figures.alphas(made_study({"resnet14": 0.1}, seeds=(0,))))
+    said = words_of(attention.alphas(made_study({"resnet14": 0.1}, seeds=(0,))))
     assert said == ["No run of a network with ARL blocks is in the archive of isic2017-256 yet."]
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from arlrepro import focus as module
-from arlrepro.focus import drawn_focus, focus, overlap, peak_inside, rank_correlation, sanity, share_inside
-from arlrepro.models import create
+from arlrepro.attention import localisation as module
+from arlrepro.attention.faithfulness import rank_correlation, sanity
+from arlrepro.attention.localisation import drawn_focus, focus, overlap, peak_inside, share_inside
+from arlrepro.models.arl_cnn import create
 from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from arlrepro import folds
-from arlrepro.config import CLASSES, with_settings
+from arlrepro.config import with_settings
+from arlrepro.data import datasets, duplicates
 from arlrepro.errors import ConfigError
 from arlrepro.profiles import ISIC2017_256_CV, PROFILES
+from arlrepro.registry import CLASSES
 
 KINDS = np.repeat([0, 1, 2], [130, 40, 30])
 GROUPS = np.concatenate([np.repeat(np.arange(20), 2), np.arange(20, 180)])  # twenty pairs of look-alikes
@@ -19,7 +20,7 @@ LESIONS = pd.DataFrame(
 
 
 def test_every_lesion_is_in_one_fold_and_kinds_are_dealt_evenly():
-    dealt = folds.assign(KINDS, GROUPS, 10, seed=0)
+    dealt = datasets.assign_folds(KINDS, GROUPS, 10, seed=0)
     counts = pd.crosstab(dealt, KINDS).to_numpy()
     assert counts.sum(axis=0).tolist() == [130, 40, 30]
     assert counts[:, 1].tolist() == [4] * 10
@@ -28,25 +29,25 @@ def test_every_lesion_is_in_one_fold_and_kinds_are_dealt_evenly():
 
 
 def test_without_look_alikes_kinds_are_dealt_as_a_plain_stratified_split_deals_them():
-    dealt = folds.assign(KINDS, np.arange(200), 5, seed=0)
+    dealt = datasets.assign_folds(KINDS, np.arange(200), 5, seed=0)
     plain = [np.bincount(KINDS[held_out]).tolist() for _, held_out in StratifiedKFold(5).split(KINDS, KINDS)]
     assert [np.bincount(KINDS[dealt == fold]).tolist() for fold in range(5)] == plain
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_look_alikes_stay_together(seed):
-    dealt = folds.assign(KINDS, GROUPS, 10, seed)
+    dealt = datasets.assign_folds(KINDS, GROUPS, 10, seed)
     assert (dealt[:40:2] == dealt[1:40:2]).all()
 
 
 def test_a_repetition_deals_otherwise_and_repeats_itself():
-    first, again, other = (folds.assign(KINDS, GROUPS, 10, seed) for seed in (3, 3, 4))
+    first, again, other = (datasets.assign_folds(KINDS, GROUPS, 10, seed) for seed in (3, 3, 4))
     assert (first == again).all()
     assert (first != other).mean() > 0.7
 
 
 def test_over_the_folds_each_lesion_tests_once_validates_once_and_trains_else():
-    splits = pd.concat([folds.with_fold(LESIONS, GROUPS, 5, fold, seed=0)["split"] for fold in range(5)], axis=1)
+    splits = pd.concat([datasets.with_fold(LESIONS, GROUPS, 5, fold, seed=0)["split"] for fold in range(5)], axis=1)
     for split, times in (("test", 1), ("validation", 1), ("training", 3)):
         assert ((splits == split).sum(axis=1) == times).all()
     assert splits.index.equals(LESIONS.index)
@@ -55,7 +56,7 @@ def test_over_the_folds_each_lesion_tests_once_validates_once_and_trains_else():
 def test_a_lesion_seen_through_a_third_image_is_one_group():
     noise = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
     brighter = np.clip(noise[0].astype(int) + 30, 0, 255).astype(np.uint8)
-    found = folds.look_alikes(np.stack([noise[0], noise[1], brighter, noise[0]]))
+    found = duplicates.look_alikes(np.stack([noise[0], noise[1], brighter, noise[0]]))
     assert found.tolist() == [0, 1, 0, 0]
 
 

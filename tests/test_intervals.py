@@ -6,18 +6,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from arlrepro import metrics
 from arlrepro.errors import MetricError
-from arlrepro.intervals import (
-    auc_interval,
-    auc_interval_from_counts,
-    aucs_and_influences,
-    hanley_mcneil_variance,
-    mean_auc_interval,
-    placements,
-    summary,
-    wilson_interval,
-)
+from arlrepro.evaluation import metrics
+from arlrepro.evaluation.delong import auc_interval, aucs_and_influences, mean_auc_interval, placements
+from arlrepro.evaluation.intervals import auc_interval_from_counts, hanley_mcneil_variance, wilson_interval
+from arlrepro.runs.archive import summary
 
 MELANOMA = np.arange(600) < 117
 KERATOSIS = (np.arange(600) >= 117) & (np.arange(600) < 207)

@@ -4,14 +4,14 @@ import re
 import zipfile
 from pathlib import Path
 
-import layout
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import layout
+from arlrepro.data.isic import IsicDataset, read_dataset, read_ham10000
 from arlrepro.errors import ConfigError, DatasetError
-from arlrepro.isic import IsicDataset, read_dataset, read_ham10000
 
 TRAINING_CSV = "ISIC-2017_Training_Part3_GroundTruth.csv"
 HEADER = "image_id,melanoma,seborrheic_keratosis\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from arlrepro.lesion_frame import REACH, SIDE, frames, in_frame, mean_maps
+from arlrepro.attention.lesion_frame import REACH, SIDE, frames, in_frame, mean_maps
 from arlrepro.profiles import SMOKE
 
 

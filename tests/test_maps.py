@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from arlrepro import maps
-from arlrepro.config import NETWORKS
+from arlrepro.attention import cam
+from arlrepro.attention.cam import class_activation_maps, enlarged, gradient_maps, maps_of, mask_maps
 from arlrepro.errors import ConfigError
-from arlrepro.maps import class_activation_maps, enlarged, gradient_maps, maps_of, mask_maps
-from arlrepro.models import create
+from arlrepro.models.arl_cnn import create
+from arlrepro.models.structure import structure
 from arlrepro.profiles import SMOKE
-from arlrepro.structure import structure
+from arlrepro.registry import NETWORKS
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
 BLOCKS = ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
@@ -63,7 +63,7 @@ def test_every_network_has_gradient_maps(name, patches):
     assert hooks(network) == 0
 
 
-@pytest.mark.parametrize("kind", maps.KINDS)
+@pytest.mark.parametrize("kind", cam.KINDS)
 @pytest.mark.parametrize("layer", ["conv1", "layer1", "layer2.0.bn1", "layer3.0.conv2", "layer4"])
 def test_every_layer_has_maps_and_keeps_no_hook(network, patches, layer, kind):
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -124,5 +124,5 @@ def test_maps_are_archived_for_both_classes_every_block_and_every_stage(network,
 
 
 def test_without_captum_all_but_the_gradient_maps_are_archived(network, validation, monkeypatch):
-    monkeypatch.setattr(maps, "captum_is_here", lambda: False)
+    monkeypatch.setattr(cam, "captum_is_here", lambda: False)
     assert set(maps_of(network, validation, EXPERIMENT)["map"]) == {"melanoma", "seborrheic_keratosis", *BLOCKS}

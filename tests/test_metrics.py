@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from arlrepro import metrics
 from arlrepro.errors import MetricError
-from arlrepro.metrics import Confusion, confusion, evaluate
+from arlrepro.evaluation import metrics
+from arlrepro.evaluation.metrics import Confusion, confusion, evaluate
 
 RECORDED = json.loads((Path(__file__).parent / "challenge_scores.json").read_text())
 OURS = {

@@ -6,12 +6,14 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import resnet50
 
-from arlrepro import precision
-from arlrepro.arl_block import MASK_FUNCTIONS, attention_residual, spatial_attention
-from arlrepro.config import MASKS, NETWORKS
+from arlrepro.config import MASKS
 from arlrepro.errors import ConfigError
-from arlrepro.fused import SOFTMAX_OVER, FusedAttentionResidual
-from arlrepro.models import ARLBlock, GatedBlock, create
+from arlrepro.models import devices
+from arlrepro.models.arl_cnn import ARLBlock, GatedBlock, create
+from arlrepro.models.blocks.arl_block import MASK_FUNCTIONS, attention_residual, spatial_attention
+from arlrepro.models.blocks.fused import SOFTMAX_OVER, FusedAttentionResidual
+from arlrepro.models.devices import autocast
+from arlrepro.registry import NETWORKS
 
 CPU = torch.device("cpu")
 
@@ -96,11 +98,11 @@ def test_every_network_takes_patches_of_several_sides(name):
 @pytest.mark.parametrize("units", [True, False])
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name.endswith("14")])
 def test_every_network_adds_in_float32_under_the_precision_rule(monkeypatch, name, units):
-    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: units)
+    monkeypatch.setattr(devices, "has_bfloat16_units", lambda: units)
     network, seen = create(name), []
     for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
         stage.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
-    with precision.autocast(CPU, "bf16"):
+    with autocast(CPU, "bf16"):
         logits = network(torch.randn(2, 3, 64, 64))
     logits.float().sum().backward()
     assert seen == [torch.float32] * 4

@@ -2,9 +2,17 @@ from itertools import product
 
 import pytest
 
-from arlrepro import paper
 from arlrepro.errors import ConfigError
-from arlrepro.paper import PUBLISHED_CSV, SOURCES, published, published_value, read_published
+from arlrepro.paper.published import (
+    LESIONS,
+    METRICS,
+    POSITIVES,
+    PUBLISHED_CSV,
+    SOURCES,
+    published,
+    published_value,
+    read_published,
+)
 
 HEADER = "row,origin,network,task,metric,value,source\n"
 
@@ -23,7 +31,7 @@ def test_every_number_has_a_source_and_every_gap_has_none():
 
 def test_every_row_has_a_place_for_every_figure():
     numbers = published()
-    figures = {*product(("melanoma", "seborrheic_keratosis"), paper.METRICS), ("mean", "auc")}
+    figures = {*product(("melanoma", "seborrheic_keratosis"), METRICS), ("mean", "auc")}
     for _, row in numbers.groupby("row"):
         assert set(zip(row["task"], row["metric"], strict=True)) == figures
         assert row[["origin", "network"]].drop_duplicates().shape == (1, 2)
@@ -43,9 +51,9 @@ def test_only_the_papers_own_rows_are_the_papers():
 
 
 def test_counts_of_the_test_set_are_the_challenges():
-    assert paper.LESIONS["test"] == 600
-    assert paper.POSITIVES["test"] == {"melanoma": 117, "seborrheic_keratosis": 90}
-    assert sum(paper.LESIONS.values()) == 2750
+    assert LESIONS["test"] == 600
+    assert POSITIVES["test"] == {"melanoma": 117, "seborrheic_keratosis": 90}
+    assert sum(LESIONS.values()) == 2750
 
 
 def test_what_is_read_cannot_change_the_published_numbers():

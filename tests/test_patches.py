@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from arlrepro.config import EvaluationConfig, PatchConfig
-from arlrepro.patches import Boxes, cut, epoch, evaluation_boxes, training_boxes
+from arlrepro.data.patches import Boxes, cut, epoch, evaluation_boxes, training_boxes
 
 PLAIN = PatchConfig(side=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 

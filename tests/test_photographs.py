@@ -7,18 +7,19 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from test_archive import made_run
 from typer.testing import CliRunner
 
-from arlrepro import photographs
-from arlrepro.archive import WEIGHTS, Run, read_run, write_run
+from arlrepro import paths
+from arlrepro.attention.overlay import overlay
 from arlrepro.cli import app
+from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.errors import DatasetError, RunError
-from arlrepro.photographs import DRAWN, STATEMENT, find_run, overlay, score_photographs
+from arlrepro.models.arl_cnn import build
 from arlrepro.profiles import SMOKE
-from arlrepro.runs import save_weights
-from arlrepro.synthetic import draw_lesion
-from arlrepro.train import build
+from arlrepro.runs.archive import WEIGHTS, Run, read_run, write_run
+from arlrepro.runs.predict import DRAWN, STATEMENT, find_run, score_photographs
+from arlrepro.runs.weights import save_weights
+from test_archive import made_run
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_inputs_that_are_not_there_are_said(run, tmp_path):
 
 def test_a_run_is_found_by_folder_or_id(run, monkeypatch):
     assert find_run(str(run.folder)).id == run.id
-    monkeypatch.setattr(photographs.runs, "root", lambda: run.folder.parent / "nowhere")
+    monkeypatch.setattr(paths, "root", lambda: run.folder.parent / "nowhere")
     with pytest.raises(
         RunError, match=r"^none: neither a run's folder nor the id of a run here \(none; `arlrepro train`"
     ):

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arlrepro.comparisons import cross_validated_difference
 from arlrepro.errors import MetricError
-from arlrepro.intervals import aucs_and_influences, hanley_mcneil_variance
-from arlrepro.power import (
+from arlrepro.evaluation.comparisons import cross_validated_difference
+from arlrepro.evaluation.delong import aucs_and_influences
+from arlrepro.evaluation.intervals import hanley_mcneil_variance
+from arlrepro.evaluation.power import (
     correlation_of_areas,
     covariance_of_areas,
     detectable_difference,

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from arlrepro import precision
-from arlrepro.arl_block import spatial_attention
-from arlrepro.attach import attention_blocks
-from arlrepro.models import create
-from arlrepro.precision import RoundedConvolutions, autocast
+from arlrepro.models import devices
+from arlrepro.models.arl_cnn import create
+from arlrepro.models.attach import attention_blocks
+from arlrepro.models.blocks.arl_block import spatial_attention
+from arlrepro.models.devices import RoundedConvolutions, autocast
 
 CPU = torch.device("cpu")
 
@@ -50,7 +50,7 @@ def test_float32_is_left_alone():
 
 @pytest.mark.parametrize("units", [True, False])
 def test_the_blocks_add_in_float32_with_and_without_bfloat16_units(monkeypatch, units):
-    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: units)
+    monkeypatch.setattr(devices, "has_bfloat16_units", lambda: units)
     network = create("arl_cnn14").eval()
     seen = {}
     network.layer1[0].conv1.register_forward_hook(lambda _m, _i, out: seen.update(convolution=out.dtype))
@@ -95,5 +95,5 @@ def test_the_attention_term_survives_in_every_stage_under_the_rule_and_not_in_bf
     assert list(under_the_rule) == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
     assert list(under_the_rule.values()) == pytest.approx([1, 1, 1, 1], abs=0.01)
 
-    monkeypatch.setattr("arlrepro.arl_block.NARROW", ())
+    monkeypatch.setattr("arlrepro.models.blocks.arl_block.NARROW", ())
     assert list(terms_that_survive(network, patches).values()) == [0, 0, 0, 0]

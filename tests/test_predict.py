@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from arlrepro.config import EvaluationConfig, PatchConfig
-from arlrepro.patches import evaluation_boxes
-from arlrepro.predict import Lesions
+from arlrepro.data.lesions import Lesions
+from arlrepro.data.patches import evaluation_boxes
 
 CPU = torch.device("cpu")
 

@@ -2,21 +2,21 @@
 
 from dataclasses import fields
 
-from arlrepro import protocol
+from arlrepro.book.tables import protocol
 from arlrepro.config import Experiment
-from arlrepro.intervals import wilson_interval
+from arlrepro.evaluation.intervals import wilson_interval
 from arlrepro.profiles import ISIC2017_256, PAPER
 
 
 def test_published_rows_show_the_decimals_of_their_source():
-    table = protocol.published()
+    table = protocol.published_numbers()
     assert table.loc["ARL-CNN50 as V quotes it", ("melanoma", "SPE")] == "0.96"
     assert table.loc["ARL-CNN50", ("melanoma", "ACC")] == "0.850"
     assert table.loc["ARL-CNN50", ("known from", "")] == "AP README"
 
 
 def test_published_rows_are_empty_where_no_source_gives_a_number():
-    table = protocol.published()
+    table = protocol.published_numbers()
     assert set(table.loc["ARL-CNN14"].iloc[:-1]) == {""}
     assert table.loc["ARL-CNN14", ("known from", "")] == "no source known to us"
 
@@ -54,7 +54,7 @@ def test_settings_show_what_a_profile_changes_and_nothing_else():
 
 def test_every_departure_comment_of_the_code_is_in_the_table():
     table = protocol.departures()
-    code = [path.read_text(encoding="utf8") for path in sorted(protocol.CODE.glob("*.py")) if path.stem != "protocol"]
+    code = [path.read_text(encoding="utf8") for path in sorted(protocol.CODE.rglob("*.py")) if path.stem != "protocol"]
     assert len(table) == sum(source.count("Departure: ") for source in code)
     assert (table["departure"].str.len() > 20).all()
     reasons = table.set_index("departure")["reason"]

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arlrepro import metrics
 from arlrepro.errors import MetricError
-from arlrepro.intervals import auc_interval
-from arlrepro.resampling import Resampled, bootstrap_difference, resample
+from arlrepro.evaluation import metrics
+from arlrepro.evaluation.bootstrap import Resampled, bootstrap_difference, resample
+from arlrepro.evaluation.delong import auc_interval
 
 MELANOMA = np.arange(600) < 117
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from arlrepro.blocks_torchvision import Bottleneck
-from arlrepro.models import create
-from arlrepro.residual_attention import AttentionModule, SoftMask
+from arlrepro.models.arl_cnn import create
+from arlrepro.models.blocks.of_torchvision import Bottleneck
+from arlrepro.models.residual_attention import AttentionModule, SoftMask
 
 
 def small_module(around: int = 0, trunk: int = 0) -> AttentionModule:

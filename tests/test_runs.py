@@ -10,13 +10,22 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from arlrepro import beside, cli, isic, material, pictures, runs, shown, synthetic
-from arlrepro.archive import FILES, MEASURES, WEIGHTS
-from arlrepro.config import CLASSES, DataConfig
+from arlrepro import cli, paths
+from arlrepro.book.figures import attention
+from arlrepro.book.figures.lesions import real_lesions
+from arlrepro.config import DataConfig
+from arlrepro.data import datasets, isic
+from arlrepro.data.patches import evaluation_boxes
+from arlrepro.data.synthetic import dataset as synthetic
 from arlrepro.errors import ConfigError, DatasetError, RunError
-from arlrepro.patches import evaluation_boxes
-from arlrepro.predict import score
+from arlrepro.models.devices import choose_device
+from arlrepro.models.inference import score
 from arlrepro.profiles import PAPER, PROFILES, SMOKE, Profile
+from arlrepro.registry import CLASSES
+from arlrepro.runs import archive, baselines, runner
+from arlrepro.runs.archive import FILES, MEASURES, WEIGHTS
+from arlrepro.runs.study import read_study
+from arlrepro.runs.weights import load_network
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +48,7 @@ def place(tmp_path_factory, tiny):
 
 @pytest.fixture(scope="module")
 def study(place, tiny):
-    return runs.reproduce("tiny")
+    return runner.reproduce("tiny")
 
 
 def test_a_profile_is_run_whole(study, tiny, place):
@@ -73,41 +82,41 @@ def test_the_patches_of_each_scale_are_ranked_alone(study):
 
 
 def test_a_run_that_is_there_is_not_made_again(study, tiny, monkeypatch):
-    monkeypatch.setattr("arlrepro.train.train", lambda *_: pytest.fail("trained again"))
-    again = runs.reproduce("tiny")
+    monkeypatch.setattr("arlrepro.training.trainer.train", lambda *_: pytest.fail("trained again"))
+    again = runner.reproduce("tiny")
     assert [run.metrics for run in again.runs] == [run.metrics for run in study.runs]
 
 
 def test_runs_that_are_archived_are_left_out_where_only_missing_ones_are_asked_for(study, place, tiny, monkeypatch):
     resnet, arl = study.runs
-    archived = runs.archive(resnet.folder, runs.archived_folder("tiny"))
-    monkeypatch.setattr(runs, "live_folder", lambda _profile: place / "elsewhere")
+    archived = runner.archive(resnet.folder, paths.archived_folder("tiny"))
+    monkeypatch.setattr(paths, "live_folder", lambda _profile: place / "elsewhere")
     made = []
-    monkeypatch.setattr(runs, "train_or_load", lambda one, seed, *_, **__: made.append(one.run_id(seed)) or arl)
-    found = runs.reproduce("tiny", missing_only=True)
+    monkeypatch.setattr(runner, "train_or_load", lambda one, seed, *_, **__: made.append(one.run_id(seed)) or arl)
+    found = runner.reproduce("tiny", missing_only=True)
     assert made == [arl.id]
     assert [run.folder for run in found.runs] == [archived]
 
 
 def test_lesions_drawn_by_other_code_are_noticed(study, place, tiny, monkeypatch):
     monkeypatch.setattr(synthetic, "write_dataset", lambda folder, **_: pytest.fail(f"drew {folder.name}"))
-    monkeypatch.setattr(material, "GALLERY", (("nevus", 1),))
+    monkeypatch.setattr(datasets, "GALLERY", (("nevus", 1),))
     run = study.runs[0]
     with pytest.raises(RunError) as caught:
-        runs.reproduce("tiny")
+        runner.reproduce("tiny")
     assert str(caught.value) == (
         f"{run.folder}: its lesions were drawn by other code than today's; remove it to make it again"
     )
-    with pytest.raises(pytest.fail.Exception, match=rf"^drew synthetic-64px-18-9-9-{material.drawing()}$"):
-        material.open_data(tiny.experiment.data)
+    with pytest.raises(pytest.fail.Exception, match=rf"^drew synthetic-64px-18-9-9-{datasets.drawing()}$"):
+        datasets.open_data(tiny.experiment.data)
 
 
 def test_a_run_of_other_images_is_refused(study, place, tiny):
     run = study.runs[0]
-    bench = material.Bench.set_up(run.experiment, "", "cpu")
-    fewer = replace(bench.dataset, lesions=bench.dataset.lesions.iloc[1:])
+    datamodule = runner.set_up_data(run.experiment, "", "cpu")
+    fewer = replace(datamodule.dataset, lesions=datamodule.dataset.lesions.iloc[1:])
     with pytest.raises(RunError) as caught:
-        runs.train_or_load(run.experiment, 0, place / "runs" / "tiny", bench=replace(bench, dataset=fewer))
+        runner.train_or_load(run.experiment, 0, place / "runs" / "tiny", datamodule=replace(datamodule, dataset=fewer))
     assert str(caught.value) == (
         f"{run.folder}: made from the images {run.data_fingerprint[:12]}, but {fewer.root} holds "
         f"{fewer.fingerprint[:12]}; give the folder it was made from"
@@ -116,31 +125,31 @@ def test_a_run_of_other_images_is_refused(study, place, tiny):
 
 def test_the_stored_weights_give_the_stored_scores(study, tiny):
     run = study.of("arl_cnn14")[0]
-    bench = material.Bench.set_up(run.experiment, "", "cpu")
+    datamodule = runner.set_up_data(run.experiment, "", "cpu")
     boxes = evaluation_boxes(run.experiment.patches, run.experiment.evaluation)
-    scores = score(runs.load_network(run, "cpu"), bench.lesions("test"), boxes, run.experiment.patches)
+    scores = score(load_network(run, "cpu"), datamodule.lesions("test"), boxes, run.experiment.patches)
     stored = run.of("test")[["melanoma", "seborrheic_keratosis"]].to_numpy()
     np.testing.assert_allclose(scores, stored, atol=1e-6)
 
 
 def test_an_archived_run_has_the_same_numbers_and_no_weights(study, place):
     run = study.runs[0]
-    target = runs.archive(run.folder, runs.archived_folder("tiny"))
+    target = runner.archive(run.folder, paths.archived_folder("tiny"))
     assert not (target / WEIGHTS).exists()
-    archived = runs.read_run(target)
+    archived = archive.read_run(target)
     assert archived.metrics == run.metrics
     pd.testing.assert_frame_equal(archived.predictions, run.predictions)
     with pytest.raises(RunError, match=f"^{run.id}: no weights.safetensors in .*; archived runs keep none: train it"):
-        runs.load_network(archived)
+        load_network(archived)
 
 
 def test_real_lesions_come_with_the_maps_and_scores_of_every_network(study):
-    looked = shown.real_lesions(study, "")
+    looked = real_lesions(study, "")
     assert set(looked.lesions) == set(looked.kinds) and set(looked.kinds.values()) <= {*CLASSES, "neither"}
     assert list(looked.maps) == list(looked.scores) == ["resnet14", "arl_cnn14"]
     assert all(set(table["image_id"]) == set(looked.lesions) for table in looked.maps.values())
     assert all(set(looked.lesions) <= set(table["image_id"]) for table in looked.scores.values())
-    assert pictures.activation_grid(looked.lesions, looked.maps, looked.scores, looked.kinds).axes
+    assert attention.activation_grid(looked.lesions, looked.maps, looked.scores, looked.kinds).axes
 
 
 def test_an_interrupted_run_leaves_nothing_under_its_name(place, tiny, monkeypatch):
@@ -150,17 +159,17 @@ def test_an_interrupted_run_leaves_nothing_under_its_name(place, tiny, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("arlrepro.measures.of_run", interrupt)
+        patch.setattr("arlrepro.runs.measures.of_run", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            runs.train_or_load(experiment, 5, place / "runs" / "stopped")
+            runner.train_or_load(experiment, 5, place / "runs" / "stopped")
     assert not (place / "runs" / "stopped" / experiment.run_id(5)).exists()
-    run = runs.train_or_load(experiment, 5, place / "runs" / "stopped")
+    run = runner.train_or_load(experiment, 5, place / "runs" / "stopped")
     assert run.history["epoch"].tolist() == [1, 2]
     assert not (run.folder / "state").exists()
 
 
 def test_the_history_is_kept_in_the_form_of_a_logger_too(place, tiny):
-    run = runs.train_or_load(tiny.experiments()[0], 6, place / "runs" / "logged", log="csv")
+    run = runner.train_or_load(tiny.experiments()[0], 6, place / "runs" / "logged", log="csv")
     logged = pd.read_csv(run.folder / "log" / "version_0" / "metrics.csv")
     assert logged["step"].tolist() == [1]
     np.testing.assert_allclose(logged["training_loss"], run.history["training_loss"], rtol=1e-5)
@@ -168,11 +177,11 @@ def test_the_history_is_kept_in_the_form_of_a_logger_too(place, tiny):
 
 def test_a_log_that_is_not_known_or_not_here_is_said(place, tiny, monkeypatch):
     with pytest.raises(ConfigError, match=r"^unknown log 'json'; known: none, csv, tensorboard$"):
-        runs.train_or_load(tiny.experiments()[0], 7, place / "runs" / "logged", log="json")
+        runner.train_or_load(tiny.experiments()[0], 7, place / "runs" / "logged", log="json")
     monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
     monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
     with pytest.raises(ConfigError, match=r"^log tensorboard needs a package that is not here: pip install tensor"):
-        runs.train_or_load(tiny.experiments()[0], 7, place / "runs" / "logged", log="tensorboard")
+        runner.train_or_load(tiny.experiments()[0], 7, place / "runs" / "logged", log="tensorboard")
 
 
 def test_extra_images_join_the_training_split(place, tmp_path, monkeypatch):
@@ -185,7 +194,7 @@ def test_extra_images_join_the_training_split(place, tmp_path, monkeypatch):
         (extra / f"extra{number}.jpg").write_bytes(others.image_bytes(image_id))
     table = others.lesions.assign(image_id=[f"extra{number}" for number in range(5)], split="training")
     table.to_csv(extra / "extra.csv", index=False)
-    plain, joined = (material.open_data(DataConfig(extra=one), str(official)) for one in (False, True))
+    plain, joined = (datasets.open_data(DataConfig(extra=one), str(official)) for one in (False, True))
     assert plain.lesions["split"].value_counts().to_dict() == {"training": 4, "validation": 3, "test": 3}
     assert joined.lesions["split"].value_counts().to_dict() == {"training": 9, "validation": 3, "test": 3}
     assert list(joined.lesions.index[:9]) == [*plain.lesions.index[:4], *(f"extra{number}" for number in range(5))]
@@ -195,14 +204,14 @@ def test_extra_images_join_the_training_split(place, tmp_path, monkeypatch):
 
 def test_a_run_of_a_fold_is_tested_on_its_fold_alone(place, tiny):
     folded = replace(tiny.experiments()[0], data=replace(tiny.experiment.data, folds=3, fold=1))
-    bench = material.Bench.set_up(folded, "", "cpu")
-    run = runs.train_or_load(folded, 0, place / "runs" / "tiny-cv", bench=bench)
-    expected = bench.for_run(folded, 0).dataset.lesions["split"]
+    datamodule = runner.set_up_data(folded, "", "cpu")
+    run = runner.train_or_load(folded, 0, place / "runs" / "tiny-cv", datamodule=datamodule)
+    expected = datamodule.for_run(folded, 0).dataset.lesions["split"]
     assert expected.value_counts().to_dict() == {"training": 12, "validation": 12, "test": 12}
     for split in ("validation", "test"):
         assert run.of(split).index.tolist() == expected.index[expected == split].tolist()
     assert run.folder.name == folded.run_id(0)
-    assert run.data_fingerprint == bench.dataset.fingerprint
+    assert run.data_fingerprint == datamodule.dataset.fingerprint
 
 
 def test_what_no_network_gives_is_archived_beside_the_runs(place, tiny, monkeypatch):
@@ -210,7 +219,7 @@ def test_what_no_network_gives_is_archived_beside_the_runs(place, tiny, monkeypa
     monkeypatch.setitem(PROFILES, "tiny", replace(tiny, experiment=replace(tiny.experiment, data=enough)))
     cli.baseline(profile="tiny", data="")
     folder = place / "results" / "tiny"
-    colour, people = (pd.read_csv(folder / name) for name in (beside.COLOUR, beside.AGE_AND_SEX))
+    colour, people = (pd.read_csv(folder / name) for name in (baselines.COLOUR, baselines.AGE_AND_SEX))
     assert colour["split"].value_counts().to_dict() == {"validation": 9, "test": 9}
     assert set(people["split"]) == {"training", "validation", "test"}
     assert people["melanoma"].between(0, 1).all()
@@ -218,7 +227,7 @@ def test_what_no_network_gives_is_archived_beside_the_runs(place, tiny, monkeypa
 
 def test_a_page_is_not_made_of_folds():
     with pytest.raises(ConfigError) as error:
-        runs.open_study("isic2017-256-cv")
+        runner.open_study("isic2017-256-cv")
     assert str(error.value) == (
         "profile isic2017-256-cv is cross-validation, shown on the pages of the profile it repeats"
     )
@@ -241,19 +250,19 @@ def test_the_papers_protocol_runs_end_to_end_with_only_sizes_and_counts_shrunk(t
     shrunk = replace(PAPER, name="shrunk", experiment=experiment, tasks=("melanoma",), seeds=(3,))
     monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
     monkeypatch.setitem(PROFILES, "shrunk", shrunk)
-    study = runs.reproduce("shrunk", str(images))
+    study = runner.reproduce("shrunk", str(images))
     assert [run.network for run in study.runs] == ["resnet50", "arl_cnn50"]
     for run in study.runs:
         best = int(run.history["validation_auc_melanoma"].argmax())
         assert len(run.history) == min(3, best + 1 + experiment.train.patience)
         np.testing.assert_allclose(run.history["learning_rate"], [1e-4, 5e-5, 2.5e-5][: len(run.history)])
         assert run.predictions["seborrheic_keratosis"].isna().all()
-        runs.archive(run.folder, runs.archived_folder("shrunk"))
+        runner.archive(run.folder, paths.archived_folder("shrunk"))
     arl = study.of("arl_cnn50")[0]
     assert len(arl.attention) == 16
     weights.unlink()  # a finished run needs the weights that it started from no more
-    assert sum(one.numel() for one in runs.load_network(arl).parameters()) == 23_508_032 + 2048 + 1 + 16
-    archived = runs.read_study(shrunk, runs.archived_folder("shrunk"))
+    assert sum(one.numel() for one in load_network(arl).parameters()) == 23_508_032 + 2048 + 1 + 16
+    archived = read_study(shrunk, paths.archived_folder("shrunk"))
     assert archived.missing == []
     assert [run.metrics for run in archived.runs] == [run.metrics for run in study.runs]
 
@@ -261,24 +270,24 @@ def test_the_papers_protocol_runs_end_to_end_with_only_sizes_and_counts_shrunk(t
 def test_real_images_are_looked_for_where_the_caller_says(place, tmp_path, monkeypatch):
     config = DataConfig(source="isic2017", side=64)
     with pytest.raises(DatasetError, match=re.escape(f"{place}/data/isic2017")):
-        material.open_data(config)
+        datasets.open_data(config)
     monkeypatch.setenv("ARLREPRO_DATA", str(tmp_path / "there"))
     with pytest.raises(DatasetError, match=re.escape(f"{tmp_path}/there")):
-        material.open_data(config)
+        datasets.open_data(config)
     with pytest.raises(DatasetError, match=re.escape(f"{tmp_path}/here")):
-        material.open_data(config, str(tmp_path / "here"))
+        datasets.open_data(config, str(tmp_path / "here"))
     monkeypatch.setenv("ARLREPRO_DATA", "not/absolute")
     with pytest.raises(ConfigError, match=r"^ARLREPRO_DATA is 'not/absolute'; it must be an absolute path$"):
-        material.open_data(config)
+        datasets.open_data(config)
 
 
 def test_a_device_that_is_not_here_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert material.choose_device("auto") == torch.device("cpu")
+    assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"^device cuda: this machine has no CUDA device"):
-        material.choose_device("cuda")
+        choose_device("cuda")
     with pytest.raises(ConfigError, match=r"^unknown device 'tpu'; known: auto, cpu, cuda$"):
-        material.choose_device("tpu")
+        choose_device("tpu")
 
 
 @pytest.mark.gpu
@@ -288,6 +297,6 @@ def test_a_gpu_gives_the_scores_of_the_cpu(study):
     boxes = evaluation_boxes(run.experiment.patches, run.experiment.evaluation)
     both = []
     for device in ("cpu", "cuda"):
-        lesions = material.Bench.set_up(run.experiment, "", device).lesions("test")
-        both.append(score(runs.load_network(run, device), lesions, boxes, run.experiment.patches, "fp32"))
+        lesions = runner.set_up_data(run.experiment, "", device).lesions("test")
+        both.append(score(load_network(run, device), lesions, boxes, run.experiment.patches, "fp32"))
     np.testing.assert_allclose(*both, atol=1e-4)

@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arlrepro import metrics
-from arlrepro.comparisons import mcnemar_difference, paired_difference
 from arlrepro.errors import DatasetError
-from arlrepro.score import read_labels, read_scores, score, submission, to_json, to_text
+from arlrepro.evaluation import metrics
+from arlrepro.evaluation.comparisons import mcnemar_difference
+from arlrepro.evaluation.delong import paired_difference
+from arlrepro.evaluation.submission import read_labels, read_scores, score, submission, to_json, to_text
 
 CLASSES = ["melanoma", "seborrheic_keratosis"]
 REPLICATES = 40

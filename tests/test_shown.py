@@ -3,19 +3,19 @@
 from dataclasses import replace
 
 import pandas as pd
-from test_archive import made_run
 
-from arlrepro import pictures, shown
-from arlrepro.archive import Study
-from arlrepro.config import CLASSES
+from arlrepro.book.figures import attention, lesions
 from arlrepro.profiles import SMOKE
+from arlrepro.registry import CLASSES
+from arlrepro.runs.study import Study
+from test_archive import made_run
 
 
 def test_patches_are_cut_where_the_run_says():
-    drawn = next(iter(shown.drawn_lesions(SMOKE.experiment).values()))
+    drawn = next(iter(lesions.drawn_lesions(SMOKE.experiment).values()))
     places = pd.DataFrame({"x": [0.5, 0.25], "y": [0.5, 0.25], "scale": [1.0, 0.5]})
     with_places = Study(SMOKE, (replace(made_run(), measures={"patches": places}),))
-    where, cut = shown.evaluation_patches(drawn.image, with_places)
+    where, cut = lesions.evaluation_patches(drawn.image, with_places)
     assert where.tolist() == [[0.5, 0.5, 1.0], [0.25, 0.25, 0.5]]
     assert (cut[0] == drawn.image).all(), "the whole image at its own size is the image"
     assert cut.shape == (2, 64, 64, 3)
@@ -23,12 +23,12 @@ def test_patches_are_cut_where_the_run_says():
 
 def test_hits_and_misses_are_of_each_kind_where_there_are_both():
     run = made_run()
-    chosen = shown.hits_and_misses(run)
-    assert shown.hits_and_misses(run) == chosen, "the same seed chooses the same"
+    chosen = lesions.hits_and_misses(run)
+    assert lesions.hits_and_misses(run) == chosen, "the same seed chooses the same"
     test = run.of("test")
     for kind in (*CLASSES, "neither"):
         of_kind = [one for one, other in chosen.items() if other == kind]
-        called = [pictures.hit_or_miss(kind, run.predictions, one).split(":")[0] for one in of_kind]
+        called = [attention.hit_or_miss(kind, run.predictions, one).split(":")[0] for one in of_kind]
         assert called in (["hit", "miss"], ["hit"], ["miss"])
         assert all(test.loc[one, f"{kind}_label"] == 1 for one in of_kind if kind in CLASSES)
 
@@ -36,4 +36,4 @@ def test_hits_and_misses_are_of_each_kind_where_there_are_both():
 def test_a_kind_without_a_hit_has_none():
     run = made_run()
     blind = replace(run, predictions=run.predictions.assign(melanoma=0.0, seborrheic_keratosis=0.0))
-    assert list(shown.hits_and_misses(blind).values()) == ["melanoma", "seborrheic_keratosis", "neither"]
+    assert list(lesions.hits_and_misses(blind).values()) == ["melanoma", "seborrheic_keratosis", "neither"]

@@ -6,14 +6,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import layout
 import numpy as np
 import pytest
 from PIL import Image
 
+import layout
+from arlrepro.data.files import StoredFile, decode_image, decode_mask, list_files
+from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.errors import DatasetError
-from arlrepro.sources import StoredFile, decode_image, decode_mask, list_files
-from arlrepro.synthetic import draw_lesion
 
 PIXELS = layout.pixels(1, 40, 24)
 

@@ -12,10 +12,11 @@ from scipy.ndimage import binary_dilation
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from arlrepro import isic, synthetic
+from arlrepro.data import isic
+from arlrepro.data.synthetic import dataset as synthetic
+from arlrepro.data.synthetic.dataset import KINDS, draw_lesion, kinds_of, read_structures, write_dataset
+from arlrepro.data.synthetic.signs import SIGNS
 from arlrepro.errors import ConfigError, DatasetError
-from arlrepro.signs import SIGNS
-from arlrepro.synthetic import KINDS, draw_lesion, kinds_of, read_structures, write_dataset
 
 NAMES = [sign.__name__ for sign in SIGNS]
 COUNTS = {"training": 12, "validation": 4, "test": 5}

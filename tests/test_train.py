@@ -16,16 +16,17 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
-from shorts import short_experiment
 from sklearn.metrics import roc_auc_score
 
-from arlrepro.checkpoints import Checkpoint
+from arlrepro.data.patches import evaluation_boxes
 from arlrepro.errors import ConfigError, DatasetError, RunError
-from arlrepro.machine import use_deterministic_kernels
-from arlrepro.patches import evaluation_boxes
-from arlrepro.predict import score
+from arlrepro.models.arl_cnn import build
+from arlrepro.models.inference import score
 from arlrepro.profiles import SMOKE
-from arlrepro.train import build, train
+from arlrepro.training.checkpoint import Checkpoint
+from arlrepro.training.distributed import use_deterministic_kernels
+from arlrepro.training.trainer import train
+from shorts import short_experiment
 
 HERE = Path(__file__).parent
 #: Subprocesses import the same package, and compute on as many threads.
@@ -198,7 +199,7 @@ def test_a_gpu_whose_memory_is_too_small_is_told_what_to_lower(short, training, 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("arlrepro.predict.cut", full)
+    monkeypatch.setattr("arlrepro.data.patches.cut", full)
     message = (
         "the GPU's memory is too small for arl_cnn14 on 8 patches of 64 px at once: raise train.parts from 1, which "
         "passes a batch in smaller parts, or lower train.batch_size"

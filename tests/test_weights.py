@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import ResNet50_Weights, resnet50
 
-from arlrepro.config import IMAGENET, PRETRAINED
 from arlrepro.errors import ConfigError
-from arlrepro.models import create
-from arlrepro.weights import load_weights, locate, read_state, sha256, use_folder
+from arlrepro.models.arl_cnn import create
+from arlrepro.models.pretrained import load_weights, locate, read_state, sha256, use_folder
+from arlrepro.registry import IMAGENET, PRETRAINED
 
 PUBLISHED = Path(ResNet50_Weights.IMAGENET1K_V1.url).name
 

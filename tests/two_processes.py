@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
+from arlrepro.runs.weights import save_weights
+from arlrepro.training.distributed import launch
+from arlrepro.training.trainer import train
 from shorts import made_lesions, short_experiment
-
-from arlrepro.machine import launch
-from arlrepro.runs import save_weights
-from arlrepro.train import train
 
 if __name__ == "__main__":
     training = made_lesions(24, seed=1)
