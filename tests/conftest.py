@@ -8,8 +8,8 @@ from arlrepro.config import Experiment
 from arlrepro.data.lesions import Lesions
 from arlrepro.profiles import ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS
 from arlrepro.runs.archive import write_run
-from made import made_run, scores
-from shorts import made_lesions, short_experiment
+from helpers.made_runs import made_run, scores
+from helpers.short_experiment import made_lesions, short_experiment
 
 
 @pytest.fixture(scope="session")
