@@ -32,7 +32,18 @@ def arlrepro(*arguments: object) -> subprocess.CompletedProcess[str]:
             ["train", "--network", "resnet14", "--set", "train.epochs=x"],
             "arlrepro: config.train.epochs is 'x'; it must",
         ),
-        (["train", "--network", "resnet14", "--profile", "paper", "--data", "none"], "arlrepro: none: no such folder."),
+        (
+            ["train", "--network", "resnet14", "--profile", "isic2017-256", "--data", "none"],
+            "arlrepro: none: no such folder.",
+        ),
+        (
+            ["train", "--network", "ran50", "--profile", "paper"],
+            "arlrepro: weights imagenet do not fit ran50, only resnet50, arl_cnn50, se_resnet50",
+        ),
+        (
+            ["train", "--network", "resnet14", "--weights-dir", "/none"],
+            "arlrepro: --weights-dir /none: no such folder; make it and put the weights there",
+        ),
         (
             ["archive", "runs/none"],
             "arlrepro: runs/none: no such run; `arlrepro reproduce` makes the runs of a profile",
