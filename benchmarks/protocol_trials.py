@@ -21,8 +21,7 @@ from sklearn.metrics import roc_auc_score
 from arlrepro.config import Experiment, with_settings
 from arlrepro.data.datasets import assign_folds
 from arlrepro.data.lesions import DataModule
-from arlrepro.data.patches import evaluation_boxes
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.paths import root
 from arlrepro.profiles import profile
 from arlrepro.registry import CLASSES
@@ -56,9 +55,8 @@ def trial(experiment: Experiment, datamodule: DataModule, seed: int, sides: list
     minutes = (time.perf_counter() - began) / 60
     found: list[dict[str, object]] = []
     for side in sides:
-        patches = replace(plain.patches, side=side)
-        boxes = evaluation_boxes(patches, plain.evaluation)
-        scores = score(trained.network, judged, boxes, patches, plain.train.precision)
+        seen = replace(plain, evaluation=replace(plain.evaluation, side=side))
+        scores = Predictor(trained.network, seen).scores(judged)
         aucs = {name: float(roc_auc_score(judged.labels[:, i], scores[:, i])) for i, name in enumerate(CLASSES)}
         mean = float(np.mean(list(aucs.values())))
         found.append({"evaluation_side": side, "minutes": minutes, **aucs, "mean_auc": mean, "lesions": len(judged)})

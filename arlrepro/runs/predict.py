@@ -69,21 +69,16 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
         DatasetError: no photographs.
         RunError: the run has no weights here, or the output folder exists and is not empty.
     """
-    import torch
-
-    from arlrepro.attention.cam import class_activation_maps
-    from arlrepro.attention.terms import whole_image
+    from arlrepro.attention.localisation import activations
     from arlrepro.data.lesions import Lesions
-    from arlrepro.data.patches import evaluation_boxes
-    from arlrepro.models.devices import autocast, choose_device
-    from arlrepro.models.inference import score
+    from arlrepro.models.devices import choose_device
+    from arlrepro.models.inference import Predictor
 
     photographs = find_photographs(inputs)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not an empty folder; name another with --out")
-    network = weights.load_network(run, device)
+    predictor = Predictor(weights.load_network(run, device), run.experiment)
     experiment, classes = run.experiment, list(classes_of(run.experiment.task))
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
     note = f"{STATEMENT} {DRAWN}" if experiment.data.source == "synthetic" else STATEMENT
     out.mkdir(parents=True, exist_ok=True)
     rows, failed = [], {}
@@ -98,12 +93,8 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
         pixels = np.array(image.resize((side, side), Image.Resampling.LANCZOS))[None]
         where, unknown = choose_device(device), np.zeros((1, 2), dtype=np.int64)
         lesion = Lesions.load((image_id,), pixels, unknown, where)
-        probabilities = score(network, lesion, boxes, experiment.evaluation_patches, experiment.train.precision)[0]
-        whole = lesion.cut(
-            torch.zeros(1, dtype=torch.long), whole_image(experiment.evaluation_patches), experiment.evaluation_patches
-        )
-        with autocast(whole.device, experiment.train.precision):
-            activation = class_activation_maps(network, whole)[0].mean(dim=0).cpu().numpy()
+        probabilities = predictor.scores(lesion)[0]
+        activation = activations(predictor, lesion)[0].mean(dim=0).cpu().numpy()
         rows.append({"image_id": image_id, **dict(zip(classes, probabilities, strict=True)), "note": note})
         information = PngImagePlugin.PngInfo()
         information.add_text("Comment", note)
@@ -154,17 +145,13 @@ def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> 
         Scores in [0, 1] by lesion id, a column a class that the network scores.
     """
     from arlrepro.data.lesions import DataModule
-    from arlrepro.data.patches import evaluation_boxes
     from arlrepro.models.devices import choose_device
-    from arlrepro.models.inference import score
+    from arlrepro.models.inference import Predictor
 
     experiment, where = run.experiment, choose_device(device)
     images = datasets.decode(dataset, experiment)
     lesions = DataModule(dataset, images, where).lesions("test")
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
-    scores = score(
-        weights.load_network(run, device), lesions, boxes, experiment.evaluation_patches, experiment.train.precision
-    )
+    scores = Predictor(weights.load_network(run, device), experiment).scores(lesions)
     by_image = pd.DataFrame(scores, index=list(lesions.image_ids), columns=list(classes_of(experiment.task)))
     return by_image.groupby(_lesion_ids(dataset).loc[by_image.index]).mean()
 

@@ -48,8 +48,7 @@ def commit_weights(folder: Path) -> Path:
     from safetensors.torch import save_file
 
     from arlrepro.data.lesions import gallery
-    from arlrepro.data.patches import evaluation_boxes
-    from arlrepro.models.inference import score
+    from arlrepro.models.inference import Predictor
 
     run = read_run(folder)
     if not (folder / WEIGHTS).is_file():
@@ -57,14 +56,10 @@ def commit_weights(folder: Path) -> Path:
     experiment, network = run.experiment, load_network(run, "cpu")
     rounded = round_weights(network)
     drawn = gallery(experiment, torch.device("cpu"))
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
-
-    def scores() -> np.ndarray:
-        return score(network, drawn, boxes, experiment.evaluation_patches, experiment.train.precision)
-
-    before = scores()
+    predictor = Predictor(network, experiment)
+    before = predictor.scores(drawn)
     network.load_state_dict(rounded)
-    if (change := float(np.abs(scores() - before).max())) > TOLERANCE:
+    if (change := float(np.abs(predictor.scores(drawn) - before).max())) > TOLERANCE:
         raise RunError(f"{run.id}: rounding to float16 changes a score by {change:.4f}, more than {TOLERANCE}")
     path = committed_weights(run.id)
     path.parent.mkdir(exist_ok=True)

@@ -15,11 +15,10 @@ from arlrepro.book.figures import attention
 from arlrepro.book.figures.lesions import real_lesions
 from arlrepro.config import DataConfig
 from arlrepro.data import datasets, isic
-from arlrepro.data.patches import evaluation_boxes
 from arlrepro.data.synthetic import dataset as synthetic
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.models.devices import choose_device
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.profiles import PAPER, PROFILES, SMOKE, Profile
 from arlrepro.registry import CLASSES
 from arlrepro.runs import archive, baselines, runner
@@ -126,8 +125,7 @@ def test_a_run_of_other_images_is_refused(study, place, tiny):
 def test_the_stored_weights_give_the_stored_scores(study, tiny):
     run = study.of("arl_cnn14")[0]
     datamodule = runner.set_up_data(run.experiment, "", "cpu")
-    boxes = evaluation_boxes(run.experiment.patches, run.experiment.evaluation)
-    scores = score(load_network(run, "cpu"), datamodule.lesions("test"), boxes, run.experiment.patches)
+    scores = Predictor(load_network(run, "cpu"), run.experiment).scores(datamodule.lesions("test"))
     stored = run.of("test")[["melanoma", "seborrheic_keratosis"]].to_numpy()
     np.testing.assert_allclose(scores, stored, atol=1e-6)
 
@@ -294,9 +292,9 @@ def test_a_device_that_is_not_here_is_said(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_gpu_gives_the_scores_of_the_cpu(study):
     run = study.of("arl_cnn14")[0]
-    boxes = evaluation_boxes(run.experiment.patches, run.experiment.evaluation)
+    exact = replace(run.experiment, train=replace(run.experiment.train, precision="fp32"))
     both = []
     for device in ("cpu", "cuda"):
         lesions = runner.set_up_data(run.experiment, "", device).lesions("test")
-        both.append(score(load_network(run, device), lesions, boxes, run.experiment.patches, "fp32"))
+        both.append(Predictor(load_network(run, device), exact).scores(lesions))
     np.testing.assert_allclose(*both, atol=1e-4)

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from arlrepro import paths
-from arlrepro.data.patches import evaluation_boxes
 from arlrepro.errors import RunError
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.paths import committed_weights
 from arlrepro.runs import archive, predict, runner, weights
 from arlrepro.runs.archive import WEIGHTS, write_run
@@ -44,15 +43,11 @@ def test_rounding_halves_the_file_and_hardly_changes_a_score(live, short, valida
     assert path == committed_weights(live.name)
     assert path.stat().st_size < 0.51 * (live / WEIGHTS).stat().st_size
     run = archive.read_run(live)
-    boxes = evaluation_boxes(short.patches, short.evaluation)
-
-    def scores(network: torch.nn.Module) -> np.ndarray:
-        return score(network, validation, boxes, short.patches, short.train.precision)
-
     network = weights.load_network(run, "cpu")
-    before = scores(network)
+    predictor = Predictor(network, short)
+    before = predictor.scores(validation)
     network.load_state_dict(load_file(path))
-    change = np.abs(scores(network) - before).max()
+    change = np.abs(predictor.scores(validation) - before).max()
     assert 0 < change < TOLERANCE
     assert all(value.dtype == torch.float32 for value in network.parameters())
 
