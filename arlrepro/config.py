@@ -64,7 +64,7 @@ class NetworkConfig:
     stages: tuple[int, ...] = STAGES  # those of the four whose blocks have the attention term; all of them (abs)
 
     def __post_init__(self) -> None:
-        check_known("network", self.name, NETWORKS)
+        check_known("network", self.name, tuple(NETWORKS))
         check_known("mask", self.mask, MASKS)
         if self.weights in PRETRAINED and self.name not in PRETRAINED[self.weights].networks:
             takers = ", ".join(PRETRAINED[self.weights].networks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from arlrepro.config import DataConfig, Experiment, NetworkConfig, PatchConfig, TrainConfig, with_settings
 from arlrepro.errors import check_known
-from arlrepro.registry import CLASSES, IMAGENET_MEAN, IMAGENET_STD
+from arlrepro.registry import CLASSES, IMAGENET_MEAN, IMAGENET_STD, PAIR
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ PAPER = Profile(
         # Effect: not measured; `--set` of patches.mean and patches.std would measure it.
         patches=PatchConfig(mean=IMAGENET_MEAN, std=IMAGENET_STD),
     ),
-    networks=("resnet50", "arl_cnn50"),
+    networks=PAIR,
     tasks=CLASSES,
     seeds=(0, 1, 2, 3, 4),
 )
@@ -140,7 +140,7 @@ ISIC2017_256_IMAGENET = Profile(
             keep="last",
         ),
     ),
-    networks=("resnet50", "arl_cnn50"),
+    networks=PAIR,
     tasks=("joint",),
     seeds=tuple(range(10)),
 )

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 from sklearn import metrics as sklearn_metrics
 
+from arlrepro import registry
 from arlrepro.errors import MetricError
 
 Labels = Bool[np.ndarray, " lesions"] | Integer[np.ndarray, " lesions"]
@@ -230,7 +231,7 @@ def _of_confusion(name: str) -> Callable[[Labels, Scores], float]:
 
 
 #: Shares of lesions decided at 0.5 (`Confusion.parts`).
-PROPORTIONS = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
+PROPORTIONS = (*registry.PROPORTIONS, "ppv", "npv")
 #: Every figure that the challenge reports, by name.
 METRICS: dict[str, Callable[[Labels, Scores], float]] = {
     "auc": auc,

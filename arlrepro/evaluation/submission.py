@@ -106,10 +106,10 @@ def score_task(labels: Labels, ours: Scores, theirs: Scores | None, replicates: 
     def difference(metric: str) -> Difference:
         if metric == "auc":
             return paired_difference(as_truth(labels), files["theirs"], ours)
-        if metric in ("accuracy", "sensitivity", "specificity"):
-            asked = {"accuracy": labels >= 0, "sensitivity": labels == 1, "specificity": labels == 0}[metric]
-            right_theirs, right_ours = (((files[whose] > 0.5) == (labels == 1))[asked] for whose in ("theirs", "ours"))
-            return mcnemar_difference(right_theirs, right_ours)
+        among = {"accuracy": labels >= 0, "sensitivity": labels == 1, "specificity": labels == 0}
+        if metric in among:
+            right = [((files[whose] > 0.5) == (labels == 1))[among[metric]] for whose in ("theirs", "ours")]
+            return mcnemar_difference(*right)
         return bootstrap_difference(resampled(metric, "theirs"), resampled(metric, "ours"))
 
     figures, differences, undefined = {}, {}, {}

@@ -17,19 +17,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import ResNet
 
 from arlrepro.config import STAGES, Experiment, NetworkConfig
-from arlrepro.errors import ConfigError
 from arlrepro.models.blocks.arl_block import Features, Parts
 from arlrepro.models.blocks.of_torchvision import Bottleneck
 from arlrepro.models.pretrained import load_weights
 from arlrepro.models.residual_attention import add_attention_modules
-from arlrepro.registry import LITE, classes_of
+from arlrepro.registry import NETWORKS, classes_of
 
 #: Bottlenecks in the four stages (14: recalled by readers of the paper; 50: abs).
-BOTTLENECKS = {"14": [1, 1, 1, 1], "50": [3, 4, 6, 3]}
+BOTTLENECKS = {"resnet14": [1, 1, 1, 1], "resnet50": [3, 4, 6, 3]}
 #: The stage of a bottleneck by the width of its 3x3 convolution, as torchvision builds them.
 STAGE_OF_WIDTH = dict(zip((64, 128, 256, 512), STAGES, strict=True))
-#: Gates of channels (SE, ECA) or of channels and positions (CBAM), by timm's names.
-GATES = {"se_resnet": "se", "cbam_resnet": "cbam", "eca_resnet": "eca"}
+#: Gates of channels (SE, ECA) or of channels and positions (CBAM), timm's names.
+GATES = ("se", "cbam", "eca")
 
 
 class ARLBlock(Bottleneck):
@@ -73,17 +72,7 @@ class GatedBlock(Bottleneck):
         return shortcut, self.gate(residual)
 
 
-def create(
-    name: str,
-    outputs: int = 1,
-    *,
-    mask: str = "positions",
-    alpha: float = 0.001,
-    alpha_learned: bool = True,
-    weights: str = "none",
-    stages: tuple[int, ...] = STAGES,
-    fused: bool = True,
-) -> nn.Module:
+def create(name: str, outputs: int = 1, *, fused: bool = True, **settings: Any) -> nn.Module:
     """Build a network of the comparison, from scratch or from weights.
 
     All but EfficientNet-Lite0 have ResNet's stem, stages and head; with one seed, what two networks of a family share
@@ -92,12 +81,9 @@ def create(
     Args:
         name: one of `arlrepro.registry.NETWORKS`.
         outputs: logits a patch; 1 for a binary task, 2 for both tasks in one network.
-        mask: of the ARL blocks, one of `MASK_FUNCTIONS`; the others have none.
-        alpha: α of each ARL block at the start.
-        alpha_learned: whether training changes α.
-        weights: `none`, a name of `registry.PRETRAINED`, or the path of a state dict; see `pretrained.load_weights`.
-        stages: the stages whose blocks are ARL blocks; those of the others are ResNet's.
         fused: the fast form of a ResNet's ARL block, or the equation as it stands.
+        settings: the other fields of `config.NetworkConfig`, where their meaning, sources and defaults stand: `mask`,
+            `alpha`, `alpha_learned` and `stages` of the ARL blocks, which other networks do not have, and `weights`.
 
     Returns:
         The network in channels-last layout; it takes normalised patches `(batch, 3, height, width)` of 64 px or more
@@ -111,49 +97,32 @@ def create(
         Parameter containing:
         tensor(0.0010, requires_grad=True)
     """
-    NetworkConfig(name=name, mask=mask, stages=stages, weights=weights)  # refuses what is unknown
-    if name in LITE:
-        return _create_lite0(name, outputs, mask, alpha, alpha_learned, weights, stages)
-    kind, depth = name[:-2], name[-2:]
+    config = NetworkConfig(name, **settings)  # refuses what is unknown
+    plain, attention = NETWORKS[name].plain, NETWORKS[name].attention
+    if plain == "efficientnet_lite0":
+        from arlrepro.models.efficientnet import create_lite0  # Reason: importing timm takes seconds, most do without
+
+        return create_lite0(config, outputs)
 
     def block(inplanes: int, planes: int, *args: Any, **kw: Any) -> nn.Module:
-        if kind == "arl_cnn" and STAGE_OF_WIDTH[planes] in stages:
-            return ARLBlock(
-                inplanes, planes, *args, mask=mask, alpha=alpha, alpha_learned=alpha_learned, fused=fused, **kw
-            )
-        return (GatedBlock if kind in GATES else Bottleneck)(inplanes, planes, *args, **kw)
+        if attention == "arl" and STAGE_OF_WIDTH[planes] in config.stages:
+            kw |= {"mask": config.mask, "alpha": config.alpha, "alpha_learned": config.alpha_learned, "fused": fused}
+            return ARLBlock(inplanes, planes, *args, **kw)
+        return (GatedBlock if attention in GATES else Bottleneck)(inplanes, planes, *args, **kw)
 
     block.expansion = Bottleneck.expansion  # type: ignore[attr-defined]  # torchvision reads it off the class
-    bottlenecks = BOTTLENECKS["14" if kind == "ran" else depth]
+    bottlenecks = BOTTLENECKS["resnet14" if attention == "ran" else plain]
     network = ResNet(block, bottlenecks, num_classes=outputs)  # type: ignore[arg-type]
-    if kind in GATES:
+    if attention in GATES:
         from timm.layers import create_attn  # Reason: importing timm takes seconds, and most networks do without
 
         for gated in [one for one in network.modules() if isinstance(one, GatedBlock)]:
-            gated.gate = create_attn(GATES[kind], gated.bn3.num_features)  # type: ignore[union-attr]
-    if kind == "ran":
-        add_attention_modules(network, Bottleneck, depth)
-    if weights != "none":
-        load_weights(network, weights, name)
+            gated.gate = create_attn(attention, gated.bn3.num_features)  # type: ignore[union-attr]
+    if attention == "ran":
+        add_attention_modules(network, Bottleneck, deep=plain == "resnet50")
+    if config.weights != "none":
+        load_weights(network, config.weights, name)
     return network.to(memory_format=torch.channels_last)
-
-
-def _create_lite0(
-    name: str, outputs: int, mask: str, alpha: float, alpha_learned: bool, weights: str, stages: tuple[int, ...]
-) -> nn.Module:
-    from arlrepro.models import efficientnet  # Reason: importing timm takes seconds, and most networks do without
-
-    if stages != STAGES:
-        raise ConfigError(f"network.stages are a ResNet's; in {name} all residual sums have attention, or none")
-    attention = name == "arl_efficientnet_lite0"
-    network = efficientnet.create_lite0(
-        outputs, attention=attention, mask=mask, alpha=alpha, alpha_learned=alpha_learned
-    )
-    if weights == efficientnet.IMAGENET_LITE0:
-        efficientnet.load_imagenet(network)
-    elif weights != "none":
-        load_weights(network, weights, name)
-    return network
 
 
 def size(name: str, side: int = 224) -> tuple[int, int]:
@@ -181,13 +150,4 @@ def size(name: str, side: int = 224) -> tuple[int, int]:
 def build(experiment: Experiment, seed: int, device: torch.device) -> nn.Module:
     """The network of an experiment as it starts: with one seed, ResNet and ARL-CNN begin from the same weights."""
     torch.manual_seed(seed)
-    ours = experiment.network
-    return create(
-        ours.name,
-        outputs=len(classes_of(experiment.task)),
-        mask=ours.mask,
-        alpha=ours.alpha,
-        alpha_learned=ours.alpha_learned,
-        weights=ours.weights,
-        stages=ours.stages,
-    ).to(device)
+    return create(**vars(experiment.network), outputs=len(classes_of(experiment.task))).to(device)

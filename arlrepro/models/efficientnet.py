@@ -9,31 +9,36 @@ import torch
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor
 
+from arlrepro.config import STAGES, NetworkConfig
+from arlrepro.errors import ConfigError
 from arlrepro.models.attach import add_attention, add_in_float32
-from arlrepro.models.pretrained import locate, read_state
+from arlrepro.models.pretrained import load_weights, locate, read_state
+from arlrepro.registry import NETWORKS
 
 #: The name of these weights as a setting, `network.weights`; what they are stands in `registry.PRETRAINED`.
 IMAGENET_LITE0 = "imagenet-lite0"
 
 
-def create_lite0(
-    outputs: int = 1,
-    *,
-    attention: bool,
-    mask: str = "positions",
-    alpha: float = 0.001,
-    alpha_learned: bool = True,
-) -> EfficientNet:
-    """Build EfficientNet-Lite0; timm's names, `classifier` the head. See `arl_cnn.create` for the arguments.
+def create_lite0(config: NetworkConfig, outputs: int) -> EfficientNet:
+    """Build EfficientNet-Lite0; timm's names, `classifier` the head. See `arl_cnn.create`.
 
     Both networks take their residual sums in float32, so that they are computed alike.
+
+    Raises:
+        ConfigError: attention in some stages only, or weights that are not here or do not fit.
     """
+    if config.stages != STAGES:
+        raise ConfigError(f"network.stages are a ResNet's; in {config.name} all residual sums have attention, or none")
     network = timm.create_model("tf_efficientnet_lite0", num_classes=outputs)
     assert isinstance(network, EfficientNet)
-    if attention:
-        add_attention(network, mask=mask, alpha=alpha, alpha_learned=alpha_learned)
+    if NETWORKS[config.name].attention:
+        add_attention(network, mask=config.mask, alpha=config.alpha, alpha_learned=config.alpha_learned)
     else:
         add_in_float32(network)
+    if config.weights == IMAGENET_LITE0:
+        load_imagenet(network)
+    elif config.weights != "none":
+        load_weights(network, config.weights, config.name)
     return network.to(memory_format=torch.channels_last)
 
 

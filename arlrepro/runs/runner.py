@@ -227,7 +227,8 @@ def reproduce(
             (experiment, seed) for experiment, seed in wanted if not (archived / experiment.run_id(seed)).is_dir()
         ]
     missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
-    runs = [train_or_load(experiment, seed, folder) for experiment, seed in wanted if (experiment, seed) not in missing]
+    here = [(experiment, seed) for experiment, seed in wanted if (experiment, seed) not in missing]
+    runs = [train_or_load(experiment, seed, folder) for experiment, seed in here]
     datamodule = set_up_data(chosen.experiment, data, device) if missing else None
     progress = bar(total=len(wanted), initial=len(runs), desc=f"runs of {chosen.name}", unit="run", disable=not missing)
     with progress:
@@ -238,8 +239,8 @@ def reproduce(
             runs.append(train_or_load(experiment, seed, folder, datamodule=datamodule, log=log))
             progress.set_postfix_str("", refresh=False)
             progress.update()
-    here = read_study(chosen, folder)
-    return _with_archived(here) if missing_only else here
+    study = read_study(chosen, folder, runs)
+    return _with_archived(study) if missing_only else study
 
 
 def _with_archived(here: Study) -> Study:

@@ -15,7 +15,7 @@ STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
 
 def test_every_network_that_has_a_name_has_a_row():
     table = comparison.networks(STUDY)
-    assert table.index.tolist() == list(registry.NETWORK_WORDS.values())
+    assert table.index.tolist() == [one.words for one in registry.NETWORKS.values()]
     assert table.loc["ARL-CNN50", ("AUC, melanoma", "paper")] == "0.875"
     assert table.loc["ARL-CNN14", ("our runs", "seeds")] == "seeds 0, 1"
     assert table.loc["ARL-CNN14", ("", "parameters")] == "8,017,989"

@@ -9,13 +9,15 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 from torchvision.models import ResNet50_Weights
 
+from arlrepro.config import NetworkConfig
 from arlrepro.errors import ConfigError
 from arlrepro.models import pretrained
 from arlrepro.models.arl_cnn import create
 from arlrepro.models.attach import attention_blocks
 from arlrepro.models.efficientnet import IMAGENET_LITE0, create_lite0, lite0_state, load_imagenet
-from arlrepro.registry import LITE, PRETRAINED
+from arlrepro.registry import PRETRAINED, family
 
+LITE0 = family("efficientnet_lite0")
 WEIGHTS = PRETRAINED[IMAGENET_LITE0]
 PACKAGE = WEIGHTS.package.partition("==")[0]
 
@@ -36,7 +38,7 @@ def patches() -> torch.Tensor:
 
 
 def test_the_two_networks_differ_by_nine_alphas():
-    plain, arl = (create(name, outputs=2) for name in LITE)
+    plain, arl = (create(name, outputs=2) for name in LITE0)
     assert set(arl.state_dict()) - set(plain.state_dict()) == {f"{name}.alpha" for name in attention_blocks(arl)}
     assert len(attention_blocks(arl)) == 9 and not attention_blocks(plain)
     assert arl.classifier.out_features == 2
@@ -44,7 +46,7 @@ def test_the_two_networks_differ_by_nine_alphas():
 
 def test_both_start_from_the_same_draws_and_are_equal_at_alpha_zero(patches):
     outputs = []
-    for name in LITE:
+    for name in LITE0:
         torch.manual_seed(5)
         with torch.no_grad():
             outputs.append(create(name, outputs=2, alpha=0.0)(patches))
@@ -62,7 +64,7 @@ def test_stages_are_a_resnets():
 @needs_weights
 def test_the_published_weights_know_a_palace_and_a_flower():
     """Two photographs that scikit-learn ships: what is in them is among the first five of 1,000 classes."""
-    network = create_lite0(1000, attention=True, alpha=0.0)
+    network = create_lite0(NetworkConfig("arl_efficientnet_lite0", alpha=0.0), 1000)
     load_imagenet(network)
     names, mean, std = (
         ResNet50_Weights.IMAGENET1K_V1.meta["categories"],
@@ -81,7 +83,7 @@ def test_the_published_weights_know_a_palace_and_a_flower():
 
 
 @needs_weights
-@pytest.mark.parametrize("name", LITE)
+@pytest.mark.parametrize("name", LITE0)
 def test_weights_by_name_leave_alpha_and_a_head_of_another_size(name):
     network, published = create(name, outputs=2, weights=IMAGENET_LITE0), lite0_state()
     ours = network.state_dict()

@@ -13,7 +13,7 @@ from torchvision.models import ResNet50_Weights, resnet50
 from arlrepro.errors import ConfigError
 from arlrepro.models.arl_cnn import create
 from arlrepro.models.pretrained import load_weights, locate, read_state, sha256, use_folder
-from arlrepro.registry import IMAGENET, PRETRAINED
+from arlrepro.registry import PRETRAINED
 
 PUBLISHED = Path(ResNet50_Weights.IMAGENET1K_V1.url).name
 
@@ -63,7 +63,7 @@ def known_as(path: Path, monkeypatch, weights: str) -> None:
     monkeypatch.setitem(PRETRAINED, weights, replace(PRETRAINED[weights], sha256=sha256(path)))
 
 
-@pytest.mark.parametrize("name", IMAGENET)
+@pytest.mark.parametrize("name", PRETRAINED["imagenet"].networks)
 def test_imagenet_weights_lie_where_torchvision_keeps_them(hub, made, name, monkeypatch):
     hub.mkdir(parents=True)
     torch.save(made, hub / PUBLISHED)
@@ -180,7 +180,8 @@ def test_an_object_in_a_file_is_never_unpickled(tmp_path):
         (
             "none.pth",
             None,
-            r"none.pth: no such file; give one of none, imagenet, imagenet-8bit, imagenet-lite0, or the path of a ",
+            r"none.pth: no such file; give one of none, imagenet, imagenet-8bit, imagenet-lite0, or the path of a "
+            r".safetensors or .pth",
         ),
         ("text.safetensors", "not weights", r"text.safetensors: not a safetensors file"),
         ("text.pth", "not weights", r"text.pth: not a file of tensors alone, or a broken one"),
