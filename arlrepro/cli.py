@@ -4,6 +4,7 @@ Exit status: 0 done; 1 it ran and something in the input was bad; 2 it could not
 """
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -369,6 +370,8 @@ def _markdown(table: "pd.DataFrame") -> str:
 
 def main() -> None:
     """Run a command; what a user can mend ends in one line and exit status 2, not in a traceback."""
+    # Reason: what Pillow warns of, a file that may unpack without end, is refused in one line: `data.files`.
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
     try:
         app()
     except ArlReproError as error:

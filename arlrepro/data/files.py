@@ -8,7 +8,6 @@ import io
 import stat
 import threading
 import unicodedata
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -31,7 +30,8 @@ IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
 _IS_WHITE = [255 * (grey >= 128) for grey in range(256)]
 _archive_lock = threading.Lock()  # ZipFile counts its open entries without one
-warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow's limit of 89 million pixels becomes an error
+#: Of one image, as Pillow warns of: beyond it a small file may unpack without end.
+MOST_PIXELS = 89_478_485
 
 
 @dataclass(frozen=True, order=True)
@@ -223,7 +223,10 @@ def _decoding(file: StoredFile) -> Iterator[Image.Image]:
     if not data:
         raise DatasetError(f"{file}: has 0 bytes. Fetch it again.")
     try:
-        yield Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} px, more than {MOST_PIXELS:,}")
+        yield image
     except Image.UnidentifiedImageError as error:
         raise DatasetError(f"{file}: is no {', '.join(IMAGE_FORMATS)} image. Fetch it again.") from error
     except Exception as error:  # Pillow's decoders raise nearly every kind on damaged bytes

@@ -169,6 +169,12 @@ def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path):
     assert "does not decode (Image size (900000000 pixels) exceeds limit" in message(decode_image, file)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_an_image_that_pillow_only_warns_of_is_refused_too(tmp_path):
+    file = stored(tmp_path, isic_folder.encoded(np.zeros((9000, 10000), dtype=bool), "PNG"))
+    assert "does not decode (10000 x 9000 px, more than 89,478,485)" in message(decode_image, file)
+
+
 def test_cut_or_altered_jpegs_decode_or_are_named_never_anything_else(tmp_path):
     whole, rng = isic_folder.encoded(PIXELS), np.random.default_rng(0)
     for _ in range(200):
