@@ -74,11 +74,6 @@ class Report:
     warnings: tuple[Finding, ...]
     pairs: tuple[Pair, ...]  # the same picture or lesion in two splits, the most alike first
 
-    def in_other_splits(self, split: str) -> tuple[str, ...]:
-        """The images of a split of which another split has the same picture or, it seems, the same lesion."""
-        first = {pair.first for pair in self.pairs if pair.first_split == split}
-        return tuple(sorted(first | {pair.second for pair in self.pairs if pair.second_split == split}))
-
     def text(self) -> str:
         """The report for people, at most five offenders of a kind."""
         lines = [str(self.dataset.root), "", self.counts.to_string(), ""]

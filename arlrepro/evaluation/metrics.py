@@ -242,12 +242,3 @@ METRICS: dict[str, Callable[[Labels, Scores], float]] = {
     "specificity_at_89_sensitivity": partial(specificity_at_sensitivity, sensitivity=0.89),
     "specificity_at_95_sensitivity": partial(specificity_at_sensitivity, sensitivity=0.95),
 }
-
-
-def evaluate(labels: Labels, scores: Scores) -> dict[str, float]:
-    """Every figure of `METRICS`, decisions at 0.5.
-
-    Raises:
-        MetricError: one of them is not defined for these labels and scores.
-    """
-    return {name: metric(labels, scores) for name, metric in METRICS.items()}

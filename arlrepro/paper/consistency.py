@@ -128,17 +128,6 @@ def second_opinion(checked: CheckedRow) -> bool:
     return not result["inconsistency"]
 
 
-def mean_auc_agrees(aucs: list[Reported], mean: Reported) -> bool:
-    """Whether AUCs that print as given can have a mean that prints as given.
-
-    Example:
-        >>> mean_auc_agrees([Reported(0.857, 3), Reported(0.948, 3)], Reported(0.903, 3))
-        True
-    """
-    slack = mean.rounding + sum(one.rounding for one in aucs) / len(aucs)
-    return abs(sum(one.value for one in aucs) / len(aucs) - mean.value) <= slack
-
-
 def published_auc_intervals() -> pd.DataFrame:
     """Each published AUC of one task with the interval that its value and the test set's counts give.
 
