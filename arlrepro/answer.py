@@ -8,21 +8,24 @@ import pandas as pd
 
 from arlrepro import outcomes, words
 from arlrepro.archive import Study
-from arlrepro.claims import CANNOT_TELL, VERDICTS, Verdict
+from arlrepro.claims import VERDICTS, Verdict
 from arlrepro.comparisons import Difference
 from arlrepro.outcomes import Outcome
 from arlrepro.paper import published_value
 
 
 def in_short(verdicts: Sequence[Verdict], study: Study, baselines: pd.DataFrame) -> pd.DataFrame:
-    """The answer in six lines; the difference is that of the claim which was named primary before the first run.
+    """The answer in six lines; the difference is that of the claim which was named primary before its first run.
 
     Args:
         verdicts: of all claims.
         study: the runs.
         baselines: `beside.colour_baseline`, whose first row needs no network.
     """
-    primary = next(one for one in verdicts if one.claim.primary)
+    primaries = [one for one in verdicts if one.claim.primary]
+    own = [one for one in primaries if one.claim.profile == study.profile.name]
+    alike = [one for one in primaries if set(one.claim.networks) <= set(study.profile.networks)]
+    primary = (own or alike or primaries)[0]
     base, other = primary.claim.networks
     lines = {
         "What is claimed?": claimed(),
@@ -112,10 +115,7 @@ def counted(verdicts: Sequence[Verdict]) -> str:
     Example:
         >>> from arlrepro.claims import Verdict, read_claims
         >>> counted([Verdict(claim, "cannot tell", "") for claim in read_claims()[:2]])
-        'Of 2 claims: 2 cannot be told from the runs that are there.'
+        'Of 2 claims: 2 cannot tell.'
     """
     number = Counter(one.verdict for one in verdicts)
-    parts = [f"{number[one]} {one}" for one in VERDICTS if number[one] and one != CANNOT_TELL]
-    if number[CANNOT_TELL]:
-        parts.append(f"{number[CANNOT_TELL]} cannot be told from the runs that are there")
-    return f"Of {len(verdicts)} claims: {', '.join(parts)}."
+    return f"Of {len(verdicts)} claims: {', '.join(f'{number[one]} {one}' for one in VERDICTS if number[one])}."

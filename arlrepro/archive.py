@@ -38,7 +38,7 @@ FILES = ("config.yaml", "environment.json", "history.csv", "attention.csv", "met
 #: Measured at the end of a run, because they need weights or images; each is a CSV of this name.
 MEASURES = (
     *("removal", "terms", "focus", "focus_training", "focus_drawn", "focus_signs", "sanity", "deletion"),
-    *("maps", "gallery", "patches", "scales"),
+    *("maps", "mean_maps", "gallery", "patches", "scales"),
 )
 PREDICTION_COLUMNS = ["image_id", "split", *CLASSES, *(f"{one}_label" for one in CLASSES)]
 

@@ -89,7 +89,7 @@ def terms(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.Da
     measured = ["rms_shortcut", "rms_residual", "rms_attention", "mask_peak", "mask_mean"]
     columns = ["image_id", "block", "alpha", "positions", *measured]
     tables = []
-    for image, patches in whole_images(lesions, experiment.patches):
+    for image, patches in whole_images(lesions, experiment.evaluation_patches):
         with (
             torch.inference_mode(),
             autocast(patches.device, experiment.train.precision),
@@ -148,7 +148,7 @@ def without_attention(network: nn.Module, blocks: list[str] | None = None) -> It
 
 
 class WithoutEach(nn.Module):
-    """A network several times over: without its attention term in every block, and without it in each block alone.
+    """A network several times over: without its attention term in every block, and without it in each stage alone.
 
     It gives the logits side by side, `(patches, removals * outputs)`. What lies below a block does not depend on its
     term, so that part is computed once.
@@ -160,9 +160,12 @@ class WithoutEach(nn.Module):
 
     @property
     def removals(self) -> dict[str, list[str]]:
-        """The blocks whose term is taken out, by what the removal is called: `all`, or the block's name."""
-        names = list(attention_blocks(self.network))
-        return {"all": names, **{name: [name] for name in names}} if names else {}
+        """The blocks whose term is taken out, by what the removal is called: `all`, a stage, or its only block."""
+        stages: dict[str, list[str]] = {}
+        for name in attention_blocks(self.network):
+            stages.setdefault(name.rpartition(".")[0], []).append(name)
+        alone = {names[0] if len(names) == 1 else stage: names for stage, names in stages.items()}
+        return {"all": list(attention_blocks(self.network)), **alone} if alone else {}
 
     def forward(self, patches: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch logits"]:
         """Give the logits of every removal."""
@@ -184,18 +187,18 @@ class WithoutEach(nn.Module):
 
 
 def removal(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
-    """The scores of a trained network with its attention term removed, from all blocks and from each.
+    """The scores of a trained network with its attention term removed, from all blocks and from those of each stage.
 
     Returns:
-        A row a lesion and removal: `image_id`, `removed` (`all` or a block's name), and a score in [0, 1] for each
-        class the network scores. No rows for a network without ARL blocks.
+        A row a lesion and removal: `image_id`, `removed` (`all`, a stage or its only block), and a score in [0, 1] for
+        each class the network scores. No rows for a network without ARL blocks.
     """
     classes = list(classes_of(experiment.task))
     without = WithoutEach(network)
     if not without.removals:
         return pd.DataFrame(columns=["image_id", "removed", *classes])
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
-    scores = score(without, lesions, boxes, experiment.patches, experiment.train.precision)
+    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
+    scores = score(without, lesions, boxes, experiment.evaluation_patches, experiment.train.precision)
     tables = []
     for removed, found in zip(without.removals, np.split(scores, len(without.removals), axis=1), strict=True):
         table = pd.DataFrame(found, columns=classes)

@@ -12,7 +12,7 @@ import yaml
 
 from arlrepro import outcomes, words
 from arlrepro.archive import Study
-from arlrepro.comparisons import Difference, holm
+from arlrepro.comparisons import Difference, equivalence_p, holm
 from arlrepro.config import NETWORKS
 from arlrepro.errors import ConfigError, MetricError, RunError, some
 from arlrepro.intervals import Estimate
@@ -22,8 +22,18 @@ from arlrepro.profiles import PROFILES
 
 CLAIMS_YAML = Path(__file__).with_name("claims.yaml")
 PARAMETERS_CSV = Path(__file__).with_name("parameters.csv")
-REPLICATED, NOT_REPLICATED, CANNOT_TELL = VERDICTS = ("replicated", "not replicated", "cannot tell")
-RULES = ("difference", "level", "exact")
+#: Of the rules `difference`, `level` and `exact`.
+REPLICATED, NOT_REPLICATED, CANNOT_TELL = ("replicated", "not replicated", "cannot tell")
+#: Of the rules `gain` and `reach`.
+SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE = ("supported", "not supported", "inconclusive")
+NOT_TESTED, MEASURE_FAILED = ("not tested", "measure failed")
+VERDICTS = (
+    *(SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, MEASURE_FAILED, NOT_TESTED),
+    *(REPLICATED, NOT_REPLICATED, CANNOT_TELL),
+)
+#: The rules of the first entries, of those registered later, and of what is counted.
+RULES = ("difference", "level", "gain", "reach", "exact")
+DIFFERENCES, LEVELS, LATER = ("difference", "gain"), ("level", "reach"), ("gain", "reach")
 LEVEL_OF_P = 0.05
 
 
@@ -43,6 +53,8 @@ class Claim:
     effect_is_published: bool
     primary: bool = False
     exploratory: bool = False  # decided on after results were seen
+    check: str = ""  # a quantity of each network that must lie above 0, or the measure tells nothing
+    margin: float = 0.0  # of the rule `reach`
 
 
 @dataclass(frozen=True)
@@ -159,9 +171,10 @@ def decide(claims: tuple[Claim, ...], studies: Mapping[str, Study]) -> list[Verd
         if claim.rule == "exact":
             decided.append(_exact(claim))
         elif isinstance(outcome := found[claim.id], str):
-            decided.append(Verdict(claim, CANNOT_TELL, outcome))
+            decided.append(Verdict(claim, NOT_TESTED if claim.rule in LATER else CANNOT_TELL, outcome))
         else:
-            decided.append(_decided(claim, outcome, adjusted.get(claim.id, float("nan"))))
+            failed = _failed_check(claim, studies)
+            decided.append(_decided(claim, outcome, adjusted.get(claim.id, float("nan")), failed))
     return decided
 
 
@@ -171,7 +184,7 @@ def _outcome(claim: Claim, studies: Mapping[str, Study]) -> Outcome | str:
     if study is None:
         return f"no run of the profile {claim.profile} is in the archive."
     try:
-        if claim.rule == "level":
+        if claim.rule in LEVELS:
             return outcomes.figure(study, claim.networks[0], claim.quantity)
         return outcomes.difference(study, claim.networks, claim.quantity)
     except (RunError, MetricError) as error:
@@ -182,7 +195,7 @@ def _adjusted(claims: tuple[Claim, ...], found: Mapping[str, Outcome | str]) -> 
     """p values after Holm, in each family; members without runs count, with p = 1, so that a family keeps its size."""
     families: dict[str, dict[str, float]] = {}
     for claim in claims:
-        if claim.rule == "difference":
+        if claim.rule in DIFFERENCES:
             outcome = found[claim.id]
             p = 1.0 if isinstance(outcome, str) else outcome.estimate.p
             families.setdefault(claim.family or claim.id, {})[claim.id] = p
@@ -190,13 +203,35 @@ def _adjusted(claims: tuple[Claim, ...], found: Mapping[str, Outcome | str]) -> 
     return {one: float(p) for name, family in families.items() for one, p in zip(family, adjusted[name], strict=True)}
 
 
-def _decided(claim: Claim, outcome: Outcome, p_adjusted: float) -> Verdict:
+def _failed_check(claim: Claim, studies: Mapping[str, Study]) -> str:
+    """In which network the check of a claim's measure failed, in words; empty where it did not, or there is none."""
+    if not claim.check:
+        return ""
+    for network in claim.networks:
+        found = outcomes.difference(studies[claim.profile], [network], claim.check).estimate
+        if not found.low > 0:
+            return (
+                f"in {words.network(network)} {words.QUANTITIES[claim.check]} is {words.signed(found)}: "
+                "the measure does not tell a trained network from an untrained one"
+            )
+    return ""
+
+
+def _decided(claim: Claim, outcome: Outcome, p_adjusted: float, failed_check: str) -> Verdict:
     """Apply a claim's rule to its interval, once all the planned seeds are there."""
     found = outcome.estimate
     planned = PROFILES[claim.profile].seeds
     if missing := set(planned) - set(outcome.seeds):
         # Reason: the protocol names its seeds; its rule for some of them would be another rule, chosen by the clock.
-        verdict, why = CANNOT_TELL, f"the rule is for {len(planned)} seeds; still to come: {len(missing)}"
+        verdict = NOT_TESTED if claim.rule in LATER else CANNOT_TELL
+        why = f"the rule is for {len(planned)} seeds; still to come: {len(missing)}"
+    elif failed_check:
+        verdict, why = MEASURE_FAILED, failed_check
+    elif claim.rule == "gain":
+        assert isinstance(found, Difference)
+        verdict, why = gain_rule(claim, found, p_adjusted)
+    elif claim.rule == "reach":
+        verdict, why = reach_rule(claim, found)
     elif isinstance(found, Difference):
         verdict, why = difference_rule(claim, found, p_adjusted)
     else:
@@ -242,19 +277,53 @@ def difference_rule(claim: Claim, found: Difference, p_adjusted: float) -> tuple
     return CANNOT_TELL, f"the interval holds both 0 and {gain}"
 
 
+def gain_rule(claim: Claim, found: Difference, p_adjusted: float) -> tuple[str, str]:
+    """Supported, not supported or inconclusive, as `claims.yaml` says of the rule `gain`; with the reason in words.
+
+    Args:
+        claim: with its effect, which is the margin of equivalence.
+        found: the difference with its 95 % interval.
+        p_adjusted: of no difference, adjusted in its family.
+    """
+    if claim.effect is None:
+        raise ConfigError(f"claim {claim.id}: the rule gain needs a known effect, its margin of equivalence")
+    gain = f"{'the published gain' if claim.effect_is_published else 'the least worth the name,'} {claim.effect:+.3f}"
+    # Reason: where every lesion is ranked alike with and without, the difference is 0 and has no error.
+    p_equivalent = equivalence_p(found, claim.effect) if found.standard_error > 0 else float(found.value != 0)
+    equivalent = f"equivalent to none within {claim.effect:.3f} (p {words.p_value(p_equivalent)})"
+    if found.low > 0 and p_adjusted < LEVEL_OF_P:
+        return SUPPORTED, "the interval lies above 0" + (f", and below {gain}" if found.high < claim.effect else "")
+    if p_equivalent < LEVEL_OF_P:
+        return NOT_SUPPORTED, equivalent + (f"; the interval excludes {gain}" if found.high < claim.effect else "")
+    if found.high < claim.effect:
+        return NOT_SUPPORTED, f"the interval excludes {gain}"
+    return INCONCLUSIVE, f"neither above 0 with an adjusted p below {LEVEL_OF_P}, nor {equivalent}, nor below {gain}"
+
+
+def reach_rule(claim: Claim, found: Estimate) -> tuple[str, str]:
+    """Supported, not supported or inconclusive, as `claims.yaml` says of the rule `reach`; with the reason in words."""
+    if claim.effect is None:
+        raise ConfigError(f"claim {claim.id}: the rule reach needs a known level")
+    if found.low > claim.effect - claim.margin:
+        return SUPPORTED, f"the interval lies above the published {claim.effect:.3f} less {claim.margin:.3f}"
+    if found.high < claim.effect:
+        return NOT_SUPPORTED, f"the interval lies below the published {claim.effect:.3f}"
+    return INCONCLUSIVE, f"the interval holds the published {claim.effect:.3f} and lower levels than it less the margin"
+
+
 def _in_words(claim: Claim, found: Difference | Estimate) -> str:
     """What was found, its interval in as many decimals as tell its ends from what the claim's rule holds them to."""
     if claim.rule == "exact":
         return f"{found.value:.0f}"
     marks = [] if claim.effect is None else [claim.effect]
-    return words.with_interval(found, *marks) if claim.rule == "level" else words.signed(found, *marks)
+    return words.with_interval(found, *marks) if claim.rule in LEVELS else words.signed(found, *marks)
 
 
 def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:
     """The first half of a reason: what was found, in numbers."""
     found = outcome.estimate
     names = [words.network(network) for network in claim.networks]
-    if claim.rule == "level":
+    if claim.rule in LEVELS:
         subject = f"{names[0]} has {words.QUANTITIES[claim.quantity]}"
     elif len(names) == 1:
         subject = f"{names[0]} minus itself without its attention term is"

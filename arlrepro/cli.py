@@ -33,6 +33,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Change one field, for example --set train.epochs=5; may be repeated.")
 ]
 
+WeightsFolder = Annotated[
+    Path | None,
+    typer.Option("--weights-dir", help="Folder of weights by name; else ARLREPRO_WEIGHTS, else torch hub's cache."),
+]
 # Reason: torchrun takes --log, even behind the program's name, for one of its own.
 Log = Annotated[
     str, typer.Option("--logger", "--log", help="Keep the history as csv or tensorboard, too; none does not.")
@@ -136,6 +140,7 @@ def train(
     log: Log = "none",
     deterministic: Deterministic = False,
     checkpoint_every: Annotated[float, typer.Option(help="Seconds; so much is lost at most if it is killed.")] = 300.0,
+    weights_dir: WeightsFolder = None,
 ) -> None:
     """Train one network, or show the run if it is there; an interrupted run goes on where it stopped.
 
@@ -146,6 +151,7 @@ def train(
     from arlrepro import runs
 
     _choose_kernels(deterministic)
+    _choose_weights(weights_dir)
     chosen = profiles.profile(profile)
     stored = config.to_dict(chosen.experiment)
     stored["task"] = task or chosen.tasks[0]
@@ -174,11 +180,13 @@ def reproduce(
     ] = False,
     log: Log = "none",
     deterministic: Deterministic = False,
+    weights_dir: WeightsFolder = None,
 ) -> None:
     """Make every run of a profile that is not here yet, and print ResNet against ARL, or the runs of its variants."""
     from arlrepro import runs, standing, tables
 
     _choose_kernels(deterministic)
+    _choose_weights(weights_dir)
     study = runs.reproduce(profile, data, device, missing_only=missing, log=log)
     table = tables.runs_table(study) if study.profile.variants else standing.main_tables(study)[0]
     typer.echo(table.to_string())
@@ -336,6 +344,13 @@ def _choose_kernels(deterministic: bool) -> None:
         from arlrepro import machine
 
         machine.use_deterministic_kernels()
+
+
+def _choose_weights(folder: Path | None) -> None:
+    if folder is not None:
+        from arlrepro import weights
+
+        weights.use_folder(folder)
 
 
 def _markdown(table: "pd.DataFrame") -> str:

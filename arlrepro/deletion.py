@@ -39,7 +39,7 @@ def curves(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.D
     """Deletion and insertion: the score as more and more of the image is taken away, or put back, highest first.
 
     Each lesion is scored as a whole image for the class that the network scores highest, in the order of that class's
-    activation map; and, to compare with, in the order of the same map with its positions shuffled.
+    activation map; and, to compare with, in the order of the same map with its positions shuffled, each lesion's anew.
 
     Returns:
         A row a lesion and fraction of the image: `image_id`, `class`, `fraction`, and scores in [0, 1]: `deletion` (low
@@ -51,12 +51,13 @@ def curves(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.D
     network.eval()
     generator = torch.Generator().manual_seed(experiment.evaluation.seed)
     classes, tables = classes_of(experiment.task), []
-    for image, patches in whole_images(lesions, experiment.patches):
+    for image, patches in whole_images(lesions, experiment.evaluation_patches):
         with torch.inference_mode(), autocast(patches.device, experiment.train.precision):
             best = network(patches).float().argmax(dim=1)
             maps = class_activation_maps(network, patches).float()[torch.arange(len(best)), best]
-            order = torch.randperm(maps[0].numel(), generator=generator).to(maps.device)
-            shuffled = maps.flatten(1)[:, order].view_as(maps)
+            flat = maps.flatten(1)
+            orders = [torch.randperm(flat.shape[1], generator=generator) for _ in flat]
+            shuffled = flat.gather(1, torch.stack(orders).to(maps.device)).view_as(maps)
             places = {
                 "": ranks(enlarged(maps, patches.shape[2])),
                 "_shuffled": ranks(enlarged(shuffled, patches.shape[2])),

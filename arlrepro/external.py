@@ -33,8 +33,10 @@ def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> 
     experiment, where = run.experiment, material.choose_device(device)
     images = material.decode(dataset, experiment)
     lesions = material.Bench(dataset, images, where).lesions("test")
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
-    scores = score(runs.load_network(run, device), lesions, boxes, experiment.patches, experiment.train.precision)
+    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
+    scores = score(
+        runs.load_network(run, device), lesions, boxes, experiment.evaluation_patches, experiment.train.precision
+    )
     by_image = pd.DataFrame(scores, index=list(lesions.image_ids), columns=list(classes_of(experiment.task)))
     return by_image.groupby(_lesion_ids(dataset).loc[by_image.index]).mean()
 

@@ -1,6 +1,6 @@
 """Is it the lesion that a network looks at? Maps held against masks, and against maps of networks that learned nothing.
 
-The map is the class activation map of the whole image, the mean over the network's outputs.
+The maps are the class activation maps of the whole image: their mean over the network's outputs, and each on its own.
 """
 
 import copy
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from arlrepro import synthetic
 from arlrepro.attention import whole_images
-from arlrepro.config import CLASSES, Experiment
+from arlrepro.config import CLASSES, Experiment, classes_of
 from arlrepro.maps import Maps, class_activation_maps, enlarged
 from arlrepro.precision import autocast
 from arlrepro.predict import Lesions
@@ -86,34 +86,46 @@ def held_against(maps: Maps, masks: Masks) -> pd.DataFrame:
     return table.astype({"peak_inside": int})
 
 
-def mean_activation(
+def activations(
     network: nn.Module, lesions: Lesions, experiment: Experiment
-) -> Float[Tensor, "lesions height width"]:
-    """The class activation map of each lesion, the mean over the outputs."""
+) -> Float[Tensor, "lesions outputs height width"]:
+    """The class activation maps of each lesion's whole image, one an output."""
     found = []
-    for _, patches in whole_images(lesions, experiment.patches):
+    for _, patches in whole_images(lesions, experiment.evaluation_patches):
         with autocast(patches.device, experiment.train.precision):
-            found.append(class_activation_maps(network, patches).mean(dim=1).float())
+            found.append(class_activation_maps(network, patches).float())
     return torch.cat(found)
 
 
 def focus(
     network: nn.Module, lesions: Lesions, masks: Bool[np.ndarray, "lesions side side"], experiment: Experiment
 ) -> pd.DataFrame:
-    """Where a network looks: how each lesion's class activation map lies beside its mask.
+    """Where a network looks: how each lesion's class activation maps lie beside its mask.
 
     Returns:
-        A row a lesion: `image_id`, and the columns of `held_against`.
+        A row a lesion: `image_id`; the columns of `held_against`, of the mean map; `energy_<class>` and
+        `pointing_<class>`, proportion of energy in the mask and pointing game of each output's own map; `energy`, the
+        mean over the outputs.
     """
-    maps = mean_activation(network, lesions, experiment)
-    return _by_lesion(lesions, maps, masks)
+    return _by_lesion(lesions, activations(network, lesions, experiment), masks, experiment)
 
 
-def _by_lesion(lesions: Lesions, maps: Maps, masks: Bool[np.ndarray, "lesions side side"]) -> pd.DataFrame:
-    parts = []
+def _by_lesion(
+    lesions: Lesions,
+    maps: Float[Tensor, "lesions outputs height width"],
+    masks: Bool[np.ndarray, "lesions side side"],
+    experiment: Experiment,
+) -> pd.DataFrame:
+    parts, classes = [], classes_of(experiment.task)
     for rows in np.array_split(np.arange(len(maps)), -(-len(maps) // 32)):  # enlarged maps are large
         inside = torch.from_numpy(np.ascontiguousarray(masks[rows])).to(maps.device)
-        parts.append(held_against(maps[rows[0] : rows[-1] + 1], inside))
+        some = maps[rows[0] : rows[-1] + 1]
+        table = held_against(some.mean(dim=1), inside)
+        for name, own in zip(classes, some.unbind(dim=1), strict=True):
+            table[f"energy_{name}"] = share_inside(own, inside).cpu().numpy()
+            table[f"pointing_{name}"] = peak_inside(own, inside).int().cpu().numpy()
+        table["energy"] = table[[f"energy_{name}" for name in classes]].mean(axis=1, skipna=False)
+        parts.append(table)
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "image_id", list(lesions.image_ids))
     return table
@@ -135,12 +147,12 @@ def drawn_focus(network: nn.Module, experiment: Experiment, device: torch.device
     ids = tuple(f"{one.kind}-{number}" for number, one in kept)
     pixels = np.stack([one.image for _, one in kept])
     lesions = Lesions.load(ids, pixels, labels, device)
-    maps = mean_activation(network, lesions, experiment)
+    maps = activations(network, lesions, experiment)
     masks = {
         "focus_drawn": np.stack([one.lesion_mask for _, one in kept]),
         "focus_signs": np.stack([np.logical_or.reduce(list(one.structures.values())) for _, one in kept]),
     }
-    return {name: _by_lesion(lesions, maps, mask) for name, mask in masks.items()}
+    return {name: _by_lesion(lesions, maps, mask, experiment) for name, mask in masks.items()}
 
 
 def sanity(
@@ -163,7 +175,8 @@ def sanity(
 
     Returns:
         A row a step and lesion: `image_id`, `untrained` (from which part on: `nothing`, the head, the last stage, ...,
-        `everything`), `share`, `peak_inside`, `overlap`, and `correlation` (Spearman's, with the trained map).
+        `everything`), `share`, `peak_inside`, `overlap`, `energy`, and `correlation` (Spearman's, of the mean map with
+        the trained one).
 
     Source:
         Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity checks for saliency maps, NeurIPS 2018.
@@ -174,9 +187,10 @@ def sanity(
     for step, parts in steps.items():
         for part in parts:
             mixed.get_submodule(part).load_state_dict(untrained.get_submodule(part).state_dict())
-        maps = mean_activation(mixed, lesions, experiment)
+        every = activations(mixed, lesions, experiment)
+        maps = every.mean(dim=1)
         trained = maps if trained is None else trained
-        table = _by_lesion(lesions, maps, masks).drop(columns="area")
+        table = _by_lesion(lesions, every, masks, experiment)[["image_id", *COLUMNS[1:], "energy"]]
         table["correlation"] = rank_correlation(trained.flatten(1), maps.flatten(1)).cpu().numpy()
         table.insert(1, "untrained", step)
         tables.append(table)

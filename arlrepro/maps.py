@@ -163,7 +163,7 @@ def maps_of(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.
         mean of the outputs; only where Captum is installed).
     """
     tables = []
-    for image, patches in whole_images(lesions, experiment.patches):
+    for image, patches in whole_images(lesions, experiment.evaluation_patches):
         with autocast(patches.device, experiment.train.precision):
             activation = class_activation_maps(network, patches)
             found = dict(zip(classes_of(experiment.task), activation.unbind(dim=1), strict=True))

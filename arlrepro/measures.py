@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import nn
 
 from arlrepro import attention, material
 from arlrepro.archive import PREDICTION_COLUMNS, Run
 from arlrepro.config import CLASSES, Experiment, classes_of
 from arlrepro.deletion import curves
-from arlrepro.focus import drawn_focus, focus, sanity
+from arlrepro.focus import activations, drawn_focus, focus, sanity
+from arlrepro.lesion_frame import mean_maps
 from arlrepro.maps import maps_of
 from arlrepro.patches import evaluation_boxes
 from arlrepro.predict import Lesions, aucs_by_scale, mean_over_patches, patch_scores, score
@@ -35,11 +36,11 @@ def of_run(run: Run, network: nn.Module, bench: material.Bench) -> Run:
         The run with its predictions, the sizes of its attention terms and its measures; no measure is an empty table.
     """
     experiment, classes = run.experiment, classes_of(run.experiment.task)
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
+    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
     tables = []
     for split in ("validation", "test"):
         lesions = bench.lesions(split)
-        by_patch = patch_scores(network, lesions, boxes, experiment.patches, experiment.train.precision)
+        by_patch = patch_scores(network, lesions, boxes, experiment.evaluation_patches, experiment.train.precision)
         table = pd.DataFrame(mean_over_patches(by_patch), columns=list(classes))
         table["image_id"], table["split"] = lesions.image_ids, split
         for column, name in enumerate(CLASSES):
@@ -52,7 +53,7 @@ def of_run(run: Run, network: nn.Module, bench: material.Bench) -> Run:
         "scales": aucs_by_scale(by_patch, boxes, of_classes, classes),
         **of_images(network, test, material.gallery(experiment, bench.device), experiment),
         "terms": ratios(terms),
-        **_of_outlined(network, test, run, bench),
+        **_of_outlined(network, test, mean_over_patches(by_patch), run, bench),
     }
     return replace(
         run,
@@ -62,7 +63,9 @@ def of_run(run: Run, network: nn.Module, bench: material.Bench) -> Run:
     )
 
 
-def _of_outlined(network: nn.Module, test: Lesions, run: Run, bench: material.Bench) -> dict[str, pd.DataFrame]:
+def _of_outlined(
+    network: nn.Module, test: Lesions, scores: Float[np.ndarray, "lesions outputs"], run: Run, bench: material.Bench
+) -> dict[str, pd.DataFrame]:
     """What needs a mask, of the lesions that have one; nothing where the images came without."""
     experiment, masks = run.experiment, bench.images.masks
     if masks is None:
@@ -73,7 +76,10 @@ def _of_outlined(network: nn.Module, test: Lesions, run: Run, bench: material.Be
     if len(outlined):
         random = replace(experiment, network=replace(experiment.network, weights="none"))
         untrained = build(random, run.seed + UNTRAINED, bench.device)
-        found |= of_masks(network, untrained, test.at(outlined), masks[rows[outlined]], experiment)
+        there, inside = test.at(outlined), masks[rows[outlined]]
+        found |= of_masks(network, untrained, there, inside, experiment)
+        maps = activations(network, there, experiment)
+        found["mean_maps"] = mean_maps(maps, inside, there.labels, scores[outlined], experiment)
     rows = bench.rows("training")
     rows = drawn_by_seed(rows[bench.images.has_mask[rows]], TRAINING_LESIONS, experiment)
     if len(rows):
@@ -102,8 +108,8 @@ def ratios(terms: pd.DataFrame) -> pd.DataFrame:
 
 def of_images(network: nn.Module, test: Lesions, drawn: Lesions, experiment: Experiment) -> dict[str, pd.DataFrame]:
     """What needs no mask: scores without the attention term, deletion, the drawn lesions' maps, scores and signs."""
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
-    scores = score(network, drawn, boxes, experiment.patches, experiment.train.precision)
+    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
+    scores = score(network, drawn, boxes, experiment.evaluation_patches, experiment.train.precision)
     gallery = pd.DataFrame(scores, columns=list(classes_of(experiment.task)))
     gallery.insert(0, "image_id", drawn.image_ids)
     some = drawn_by_seed(np.arange(len(test)), DELETION_LESIONS, experiment)

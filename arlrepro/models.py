@@ -94,8 +94,7 @@ def create(
         mask: of the ARL blocks, one of `MASK_FUNCTIONS`; the others have none.
         alpha: α of each ARL block at the start.
         alpha_learned: whether training changes α.
-        weights: `none`, `imagenet` (of a ResNet), `imagenet-lite0` (of EfficientNet-Lite0), or the path of a state
-            dict; see `weights.load_weights`.
+        weights: `none`, a name of `config.PRETRAINED`, or the path of a state dict; see `weights.load_weights`.
         stages: the stages whose blocks are ARL blocks; those of the others are ResNet's.
         fused: the fast form of a ResNet's ARL block, or the equation as it stands.
 
@@ -111,7 +110,7 @@ def create(
         Parameter containing:
         tensor(0.0010, requires_grad=True)
     """
-    NetworkConfig(name=name, mask=mask, stages=stages)  # refuses what is unknown
+    NetworkConfig(name=name, mask=mask, stages=stages, weights=weights)  # refuses what is unknown
     if name in LITE:
         return _create_lite0(name, outputs, mask, alpha, alpha_learned, weights, stages)
     kind, depth = name[:-2], name[-2:]

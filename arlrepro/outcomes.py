@@ -2,7 +2,8 @@
 
 A quantity is named as in `metrics.json` (`mean_auc`, `melanoma.auc`, `seborrheic_keratosis.sensitivity`), or a measure
 that has a row a lesion and one of its columns (`focus.share`, `focus_signs.overlap`), or `removal.` and one of the
-AUCs: the network as it is minus the same network without its attention term.
+AUCs: the network as it is minus the same network without its attention term; or `sanity.` and a column of it: the
+network as it is minus the same network with random weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -132,7 +133,8 @@ def difference(study: Study, networks: Sequence[str], quantity: str, removed: st
     Args:
         study: the runs.
         networks: two names; for `removal.` quantities one, compared with itself without its attention term.
-        quantity: an AUC of `metrics.json`, a column of one of `FOCUS`, or an AUC after `removal.`.
+        quantity: an AUC of `metrics.json`, a column of one of `FOCUS`, an AUC after `removal.`, or, of one network, a
+            column of `sanity`.
         removed: where a `removal.` quantity takes the term out: from all blocks, or from one by name.
 
     Returns:
@@ -145,6 +147,8 @@ def difference(study: Study, networks: Sequence[str], quantity: str, removed: st
     measure, _, column = quantity.partition(".")
     if measure in FOCUS:
         return of_lesions(study, networks, measure, lambda table: table[column], column)
+    if measure == "sanity":
+        return of_lesions(study, networks, measure, lambda table: _learned(table[["untrained", column]]), column)
     classes = classes_in(quantity)
     chosen = shared_runs(study, networks, classes)
     truth, scores = scored(chosen, classes)
@@ -219,6 +223,12 @@ def of_lesions(
     values = [together[network].to_numpy(dtype=np.float64).T for network in networks]
     found = _mean(values[-1] - values[0] if len(networks) > 1 else values[0])
     return _outcome(found, chosen, len(together))
+
+
+def _learned(table: pd.DataFrame) -> pd.Series:
+    """A column of `sanity` for the trained network, minus that for the one of random weights."""
+    steps = {step: part.iloc[:, 1] for step, part in table.groupby("untrained")}
+    return steps["nothing"] - steps["everything"]
 
 
 def _mean(values: Float[np.ndarray, "seeds lesions"]) -> Difference:

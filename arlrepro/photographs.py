@@ -77,7 +77,7 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
         raise RunError(f"{out}: exists and is not an empty folder; name another with --out")
     network = runs.load_network(run, device)
     experiment, classes = run.experiment, list(classes_of(run.experiment.task))
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
+    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
     note = f"{STATEMENT} {DRAWN}" if experiment.data.source == "synthetic" else STATEMENT
     out.mkdir(parents=True, exist_ok=True)
     rows, failed = [], {}
@@ -92,8 +92,10 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
         pixels = np.array(image.resize((side, side), Image.Resampling.LANCZOS))[None]
         where, unknown = material.choose_device(device), np.zeros((1, 2), dtype=np.int64)
         lesion = Lesions.load((image_id,), pixels, unknown, where)
-        probabilities = score(network, lesion, boxes, experiment.patches, experiment.train.precision)[0]
-        whole = lesion.cut(torch.zeros(1, dtype=torch.long), whole_image(experiment.patches), experiment.patches)
+        probabilities = score(network, lesion, boxes, experiment.evaluation_patches, experiment.train.precision)[0]
+        whole = lesion.cut(
+            torch.zeros(1, dtype=torch.long), whole_image(experiment.evaluation_patches), experiment.evaluation_patches
+        )
         with autocast(whole.device, experiment.train.precision):
             activation = class_activation_maps(network, whole)[0].mean(dim=0).cpu().numpy()
         rows.append({"image_id": image_id, **dict(zip(classes, probabilities, strict=True)), "note": note})

@@ -172,3 +172,38 @@ def correlation_of_areas(
     shared = covariance_of_areas(area_a, area_b, positives, negatives, score_correlation)
     alone = [covariance_of_areas(area, area, positives, negatives, 1.0) for area in (area_a, area_b)]
     return float(shared / np.sqrt(alone[0] * alone[1]))
+
+
+def paired_seeds(
+    gain: float, lesion_error: float, seed_deviation: float, seeds: int, level: float = LEVEL
+) -> tuple[float, float]:
+    r"""What a comparison of two networks over paired seeds and common lesions can show, before it is made.
+
+    .. math:: \sigma^2 = \sigma_\text{lesions}^2 + 2 s^2 / S, \qquad
+              \text{half-width} = t_{(1 + \text{level}) / 2, \nu} \, \sigma
+
+    with :math:`\nu` as in `comparisons.crossed`; the power is that of a non-central t of :math:`\text{gain} / \sigma`.
+
+    Args:
+        gain: the true difference.
+        lesion_error: :math:`\sigma_\text{lesions}`, error of the difference over lesions; see
+            `standard_error_of_difference`.
+        seed_deviation: :math:`s`, standard deviation of one network's AUC over seeds.
+        seeds: :math:`S`, two or more.
+        level: of the two-sided interval.
+
+    Returns:
+        Half the width of the interval, and the power to find the gain.
+
+    Example:
+        >>> half_width, power = paired_seeds(0.014, lesion_error=0.0, seed_deviation=0.008, seeds=10)
+        >>> round(half_width, 4), round(power, 2)
+        (0.0081, 0.93)
+    """
+    of_seeds = 2 * seed_deviation**2 / seeds
+    variance = lesion_error**2 + of_seeds
+    degrees = (seeds - 1) * (variance / of_seeds) ** 2
+    quantile = float(stats.t.ppf((1 + level) / 2, degrees))
+    shift = gain / np.sqrt(variance)
+    power = stats.nct.sf(quantile, degrees, shift) + stats.nct.cdf(-quantile, degrees, shift)
+    return quantile * float(np.sqrt(variance)), float(power)

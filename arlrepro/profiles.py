@@ -5,7 +5,17 @@ A profile is a variation of the defaults of `config`, which are the paper's prot
 
 from dataclasses import dataclass, replace
 
-from arlrepro.config import CLASSES, DataConfig, Experiment, NetworkConfig, PatchConfig, TrainConfig, with_settings
+from arlrepro.config import (
+    CLASSES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DataConfig,
+    Experiment,
+    NetworkConfig,
+    PatchConfig,
+    TrainConfig,
+    with_settings,
+)
 from arlrepro.plain import check_known
 
 
@@ -63,7 +73,7 @@ PAPER = Profile(
         train=TrainConfig(learning_rate=0.0001),
         # Departure: ImageNet's channel mean and std, which its weights were trained with (AP code), for both networks.
         # Effect: not measured; `--set` of patches.mean and patches.std would measure it.
-        patches=PatchConfig(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        patches=PatchConfig(mean=IMAGENET_MEAN, std=IMAGENET_STD),
     ),
     networks=("resnet50", "arl_cnn50"),
     tasks=CLASSES,
@@ -97,6 +107,38 @@ ISIC2017_256 = Profile(
     networks=("resnet14", "arl_cnn14"),
     tasks=("joint",),
     seeds=(0, 1, 2, 3, 4),
+)
+
+ISIC2017_256_IMAGENET = Profile(
+    name="isic2017-256-imagenet",
+    purpose="ISIC-2017 reduced to 256 px, 50-layer networks fine-tuned from ImageNet weights: the paper's comparison",
+    experiment=Experiment(
+        task="joint",
+        network=NetworkConfig(weights="imagenet-8bit"),
+        data=DataConfig(side=256),
+        patches=PatchConfig(
+            side=128,
+            scales=(0.5, 0.65, 0.8, 0.95),
+            rotation_degrees=180.0,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        ),
+        train=TrainConfig(
+            epochs=8,
+            patches_per_image=1,
+            optimiser="adamw",
+            learning_rate=2e-4,
+            schedule="cosine",
+            warm_up=0.3,
+            weight_decay=0.05,
+            patience=0,
+            validate_every=4,
+            keep="last",
+        ),
+    ),
+    networks=("resnet50", "arl_cnn50"),
+    tasks=("joint",),
+    seeds=tuple(range(10)),
 )
 
 ISIC2017_256_CV = Profile(
@@ -165,7 +207,16 @@ ISIC2017_256_NETWORKS = replace(
     seeds=(0, 1, 2),
 )
 
-_EVERY = (SMOKE, DEMO, ISIC2017_256, ISIC2017_256_CV, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, PAPER)
+_EVERY = (
+    SMOKE,
+    DEMO,
+    ISIC2017_256,
+    ISIC2017_256_IMAGENET,
+    ISIC2017_256_CV,
+    ISIC2017_256_ABLATION,
+    ISIC2017_256_NETWORKS,
+    PAPER,
+)
 PROFILES = {profile.name: profile for profile in _EVERY}
 
 

@@ -50,10 +50,10 @@ def commit_weights(folder: Path) -> Path:
     experiment, network = run.experiment, runs.load_network(run, "cpu")
     rounded = round_weights(network)
     drawn = material.gallery(experiment, torch.device("cpu"))
-    boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
+    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
 
     def scores() -> np.ndarray:
-        return score(network, drawn, boxes, experiment.patches, experiment.train.precision)
+        return score(network, drawn, boxes, experiment.evaluation_patches, experiment.train.precision)
 
     before = scores()
     network.load_state_dict(rounded)

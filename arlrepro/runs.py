@@ -90,7 +90,10 @@ def train_or_load(
     from arlrepro.checkpoints import Checkpoint
     from arlrepro.machine import launch
     from arlrepro.train import train
+    from arlrepro.weights import locate
 
+    if experiment.network.weights != "none":
+        locate(experiment.network.weights)  # Reason: what is lacking is said before the images are decoded
     bench = (bench or material.Bench.set_up(experiment, data, device)).for_run(experiment, seed)
     fabric = launch(bench.device)
     part = folder / f"{done.name}.part"
@@ -115,7 +118,7 @@ def train_or_load(
             experiment=experiment,
             seed=seed,
             data_fingerprint=bench.dataset.fingerprint,
-            environment=_environment(bench.device, fabric.world_size, float(trained.history["seconds"].sum())),
+            environment=_environment(experiment, bench.device, fabric.world_size, trained.history["seconds"].sum()),
             history=trained.history,
             attention=pd.DataFrame(),
             predictions=pd.DataFrame(),
@@ -294,9 +297,13 @@ def save_weights(network: "torch.nn.Module", path: Path) -> None:
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)
 
 
-def _environment(device: "torch.device", processes: int, seconds: float) -> dict[str, Any]:
-    """Where a run was made: versions, device, processes and their threads, and how long the training took."""
+def _environment(experiment: Experiment, device: "torch.device", processes: int, seconds: float) -> dict[str, Any]:
+    """Where a run was made: versions, weights, device, processes and their threads, how long the training took."""
     import torch
+
+    from arlrepro.weights import locate, sha256
+
+    start = experiment.network.weights
 
     packages = ("arlrepro", "torch", "torchvision", "numpy", "scikit-learn")
     return {
@@ -308,5 +315,6 @@ def _environment(device: "torch.device", processes: int, seconds: float) -> dict
         "threads": torch.get_num_threads(),
         "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "drawing": material.drawing(),
-        "seconds": round(seconds, 1),
+        **({} if start == "none" else {"weights": {"name": start, "sha256": sha256(locate(start))}}),
+        "seconds": round(float(seconds), 1),
     }

@@ -1,4 +1,4 @@
-"""Training: an epoch, the halving schedule, the validation watch, checkpoints that survive a kill.
+"""Training: an epoch, the schedule, the validation watch, checkpoints that survive a kill.
 
 Everything random in an epoch is a pure function of the run's seed and the epoch's number, so a checkpoint needs no
 random state, and a run that was killed at any step and started again ends with the weights of one that never was.
@@ -8,6 +8,7 @@ into `train.parts`, and whether one process passes them one after another or sev
 same but for the order of sums. So the number of processes is no part of a run's config.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from arlrepro.checkpoints import Checkpoint
-from arlrepro.config import CLASSES, Experiment, classes_of
+from arlrepro.config import CLASSES, Experiment, TrainConfig, classes_of
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.machine import keep_freed_memory, launch
 from arlrepro.models import create
@@ -39,7 +40,7 @@ Watcher = Callable[[int, int, Row], None]
 
 @dataclass
 class Trained:
-    """A network in its best state, and how it got there."""
+    """A network in the state that is kept, and how it got there."""
 
     network: nn.Module
     history: pd.DataFrame  # an epoch a row
@@ -68,7 +69,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     watch: Watcher | None = None,
 ) -> Trained:
-    """Train a network and return it in the state with the best validation AUC.
+    """Train a network and return it in the state that `train.keep` names.
 
     Args:
         experiment: network, task and protocol.
@@ -146,10 +147,8 @@ class _Training:
             if config.patience and number - self.best["epoch"] >= config.patience:
                 break
             began = self.began = time.perf_counter()
-            rate = config.learning_rate * 0.5 ** (number // config.halve_every)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            row: Row = {"epoch": number + 1, "learning_rate": rate, "training_loss": self._epoch(number)}
+            loss = self._epoch(number)
+            row: Row = {"epoch": number + 1, "learning_rate": self._rate(), "training_loss": loss}
             if (number + 1) % config.validate_every == 0 or number + 1 == config.epochs:
                 row |= self._validate(number)
             row |= {f"alpha_{name.removesuffix('.alpha')}": value.item() for name, value in _alphas(self.network)}
@@ -170,6 +169,9 @@ class _Training:
             len(self.training), config.patches_per_image, config.batch_size, self.experiment.patches, self.seed, number
         )
         for image, boxes in islice(batches, self.done, None):
+            rate = learning_rate(config, number, self.done, len(self.losses))
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
             self.losses[self.done] = self._step(image, boxes)
             self.done += 1
             due = self.checkpoint is not None and time.perf_counter() - last_saved >= self.checkpoint.every
@@ -181,8 +183,12 @@ class _Training:
                 last_saved = time.perf_counter()
         return float(cast(Tensor, self.fabric.all_reduce(self.losses.double().mean())))
 
+    def _rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.optimiser.param_groups[0]["lr"]
+
     def _step(self, image: Int[Tensor, " batch"], boxes: Boxes) -> Float[Tensor, ""]:
-        """One step of SGD; returns the mean loss over this process's patches of the batch.
+        """One step of the optimiser; returns the mean loss over this process's patches of the batch.
 
         A part's batch norms move their running statistics from where the batch found them, and the mean over the parts
         is kept, so that it does not matter which process passes which part.
@@ -213,13 +219,14 @@ class _Training:
         return total
 
     def _validate(self, number: int) -> Row:
-        """The validation AUCs; where their mean is the best so far, the network is kept."""
-        scores = score(self.network, self.validation, self.boxes, self.experiment.patches, self.config.precision)
+        """The validation AUCs; where their mean is the best so far, or the last state counts, the network is kept."""
+        patches = self.experiment.evaluation_patches
+        scores = score(self.network, self.validation, self.boxes, patches, self.config.precision)
         truth = self.validation.labels[:, self.columns]
         aucs = {CLASSES[c]: float(roc_auc_score(truth[:, i], scores[:, i])) for i, c in enumerate(self.columns)}
         aucs = self.fabric.broadcast(aucs)  # or processes whose last bits differ might stop at different epochs
         mean = float(np.mean(list(aucs.values())))
-        if mean > self.best["auc"]:
+        if mean > self.best["auc"] or self.config.keep == "last":
             self.best = {"auc": mean, "epoch": number + 1, "network": _copy(self.network)}
         return {f"validation_auc_{name}": auc for name, auc in aucs.items()}
 
@@ -228,7 +235,7 @@ class _Training:
         if wrong:
             raise RunError(
                 f"the loss of step {wrong[0] + 1} of epoch {number + 1} is {self.losses[wrong[0]].item()} at learning "
-                f"rate {self.optimiser.param_groups[0]['lr']:g}; {self.saved}: lower train.learning_rate"
+                f"rate {self._rate():g}; {self.saved}: lower train.learning_rate"
             )
 
     def _save(self) -> None:
@@ -278,16 +285,46 @@ def _check(experiment: Experiment, training: Lesions, validation: Lesions, colum
                 )
 
 
-def _optimiser(network: nn.Module, experiment: Experiment) -> torch.optim.SGD:
-    """SGD over all parameters, without weight decay on alpha."""
+def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
+    """The learning rate of one step.
+
+    Args:
+        config: its schedule.
+        epoch: from 0.
+        step: of the epoch, from 0.
+        steps: of an epoch.
+
+    Returns:
+        Under `halving` the same in all of an epoch. Under `cosine` the share of its peak that its place among all steps
+        gives: rising linearly over the warm-up, then falling as half a cosine towards 0.
+
+    Example:
+        >>> one = TrainConfig(epochs=10, learning_rate=1.0, schedule="cosine", warm_up=0.2)
+        >>> [round(learning_rate(one, epoch, 0, 1), 2) for epoch in (0, 1, 2, 6, 9)]
+        [0.5, 1.0, 1.0, 0.5, 0.04]
+    """
+    if config.schedule == "halving":
+        return config.learning_rate * 0.5 ** (epoch // config.halve_every)
+    place, every = epoch * steps + step, config.epochs * steps
+    rising = round(config.warm_up * every)
+    if place < rising:
+        return config.learning_rate * (place + 1) / rising
+    return config.learning_rate * (1 + math.cos(math.pi * (place - rising) / (every - rising))) / 2
+
+
+def _optimiser(network: nn.Module, experiment: Experiment) -> torch.optim.Optimizer:
+    """The optimiser of all parameters, without weight decay on alpha."""
     # Departure: weight decay is not applied to alpha; the paper does not say.
     # Reason: decay pulls alpha to zero, which would decide the question that the replication asks.
+    config = experiment.train
     alphas = [value for _, value in _alphas(network)]
     others = [value for name, value in network.named_parameters() if not name.endswith("alpha")]
-    groups: list[dict[str, Any]] = [{"params": others, "weight_decay": experiment.train.weight_decay}]
+    groups: list[dict[str, Any]] = [{"params": others, "weight_decay": config.weight_decay}]
     if alphas:
         groups.append({"params": alphas, "weight_decay": 0.0})
-    return torch.optim.SGD(groups, lr=experiment.train.learning_rate, momentum=experiment.train.momentum)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
 
 
 def _alphas(network: nn.Module) -> list[tuple[str, Tensor]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from arlrepro.comparisons import Difference
+from arlrepro.config import PRETRAINED
 from arlrepro.intervals import Estimate
 
 # Reason: a table's words are to be read; pandas would cut them after fifty letters.
@@ -34,11 +35,13 @@ TASKS = {
     "joint": "both in one network",
 }
 METRICS = {"auc": "AUC", "accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPE"}
-STARTS = {"none": "drawn at random", "imagenet": "ImageNet", "imagenet-lite0": "ImageNet"}
+STARTS = {"none": "random initialisation", **{name: one.what for name, one in PRETRAINED.items()}}
 QUANTITIES = {
     "mean_auc": "mean AUC",
     "melanoma.auc": "AUC, melanoma",
     "seborrheic_keratosis.auc": "AUC, seborrheic keratosis",
+    "focus.energy": "proportion of the class activation maps' energy inside the lesion",
+    "sanity.energy": "energy inside the lesion, trained minus untrained,",
     "focus.share": "share of the activation map inside the lesion",
     "removal.mean_auc": "mean AUC lost without the attention term",
     "extra_parameters": "parameters more",
@@ -60,18 +63,20 @@ def start(weights: str) -> str:
 
     Example:
         >>> start("none"), start("weights/resnet50.pth")
-        ('drawn at random', 'a file')
+        ('random initialisation', 'a file')
     """
     return STARTS.get(weights, "a file")
 
 
 def block(name: str) -> str:
-    """An ARL block, named in a network as `layer3.0` or `blocks.1.1`, in words.
+    """An ARL block, named in a network as `layer3.0` or `blocks.1.1`, or all blocks of a stage, in words.
 
     Example:
-        >>> block("layer3.0"), block("layer3.5")
-        ('stage 3, block 1', 'stage 3, block 6')
+        >>> block("layer3.0"), block("layer3.5"), block("layer3")
+        ('stage 3, block 1', 'stage 3, block 6', 'stage 3')
     """
+    if "." not in name:
+        return f"stage {name.removeprefix('layer')}"
     stage, place = block_number(name).split(".")
     return f"stage {stage}, block {place}"
 

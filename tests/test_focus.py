@@ -72,6 +72,9 @@ def test_focus_has_a_row_a_lesion(network, validation, masks):
     assert (table["area"] == 0.25).all()
     assert table["share"].between(0, 1).all() and table["overlap"].between(0, 1).all()
     assert table["peak_inside"].isin([0, 1]).all()
+    own = table[["energy_melanoma", "energy_seborrheic_keratosis"]]
+    assert own.ge(0).all(axis=None) and own.le(1).all(axis=None)
+    np.testing.assert_allclose(table["energy"], own.mean(axis=1))
 
 
 def test_drawn_lesions_are_held_against_their_outline_and_their_signs(network, monkeypatch):

@@ -50,6 +50,34 @@ def test_history_has_a_row_an_epoch_and_the_rate_is_halved(trained):
     assert trained.history["learning_rate"].tolist() == [0.02, 0.02, 0.01]
 
 
+def test_a_cosine_rises_over_its_warm_up_and_falls_to_nothing(training, validation):
+    settings = {"schedule": "cosine", "warm_up": 0.5, "epochs": 4, "optimiser": "adamw", "learning_rate": 0.001}
+    history = train(short_experiment(**settings), 0, training, validation).history  # three steps an epoch
+    assert history["learning_rate"].tolist() == pytest.approx([0.0005, 0.001, 0.00075, 0.00006699], rel=1e-3)
+
+
+def test_the_last_state_is_kept_where_the_protocol_says_so(training, validation):
+    kept = {keep: train(short_experiment(keep=keep), 0, training, validation) for keep in ("best", "last")}
+    aucs = kept["last"].history.filter(like="validation_auc").mean(axis=1)
+    boxes = evaluation_boxes(kept_patches := short_experiment().patches, short_experiment().evaluation)
+    scores = score(kept["last"].network, validation, boxes, kept_patches)
+    found = np.mean([roc_auc_score(validation.labels[:, i], scores[:, i]) for i in range(2)])
+    assert found == pytest.approx(aucs.iloc[-1])
+
+
+def test_lesions_may_be_scored_at_another_side_than_the_network_was_trained_at(training, validation):
+    experiment = replace(short_experiment(epochs=1), evaluation=replace(SMOKE.experiment.evaluation, side=96))
+    assert experiment.evaluation_patches.side == 96 and experiment.patches.side == 64
+    assert train(experiment, 0, training, validation).history["validation_auc_melanoma"].notna().all()
+
+
+def test_weight_decay_leaves_alpha_alone(training, validation):
+    settings = {"optimiser": "adamw", "learning_rate": 0.0, "weight_decay": 0.5, "epochs": 1}
+    assert train(short_experiment(**settings), 0, training, validation).network.layer1[0].alpha.item() == (
+        pytest.approx(SMOKE.experiment.network.alpha)
+    )
+
+
 def test_the_loss_falls(trained):
     loss = trained.history["training_loss"]
     assert loss.iloc[-1] < loss.iloc[0]

@@ -1,6 +1,8 @@
 """Weights from elsewhere: by name or not at all, and without running what a file says."""
 
+import os
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import ResNet50_Weights, resnet50
 
-from arlrepro.config import IMAGENET
+from arlrepro.config import IMAGENET, PRETRAINED
 from arlrepro.errors import ConfigError
 from arlrepro.models import create
-from arlrepro.weights import load_weights, read_state
+from arlrepro.weights import load_weights, locate, read_state, sha256, use_folder
 
 PUBLISHED = Path(ResNet50_Weights.IMAGENET1K_V1.url).name
 
@@ -31,6 +33,7 @@ def hub(tmp_path, monkeypatch) -> Path:
         raise urllib.error.URLError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("ARLREPRO_WEIGHTS", raising=False)
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     return tmp_path / "hub" / "checkpoints"
 
@@ -55,10 +58,16 @@ def test_a_resnets_weights_load_by_name_and_leave_alpha_and_another_head(tmp_pat
     assert network.fc.weight.shape == (2, 2048)
 
 
+def known_as(path: Path, monkeypatch, weights: str) -> None:
+    """Let a made file pass for named weights: its SHA-256 takes the place of theirs."""
+    monkeypatch.setitem(PRETRAINED, weights, replace(PRETRAINED[weights], sha256=sha256(path)))
+
+
 @pytest.mark.parametrize("name", IMAGENET)
-def test_imagenet_weights_lie_where_torchvision_keeps_them(hub, made, name):
+def test_imagenet_weights_lie_where_torchvision_keeps_them(hub, made, name, monkeypatch):
     hub.mkdir(parents=True)
     torch.save(made, hub / PUBLISHED)
+    known_as(hub / PUBLISHED, monkeypatch, "imagenet")
     state = create(name, weights="imagenet").state_dict()
     assert all(torch.equal(state[key], value) for key, value in made.items() if not key.startswith("fc."))
 
@@ -67,10 +76,61 @@ def test_offline_the_message_says_where_the_file_goes(hub):
     with pytest.raises(ConfigError) as caught:
         create("resnet50", weights="imagenet")
     assert str(caught.value) == (
-        f"{hub / PUBLISHED} is not there and could not be fetched (<urlopen error no network>); fetch "
-        f"{ResNet50_Weights.IMAGENET1K_V1.url} on a machine with a network and put it there (the environment variable "
-        "TORCH_HOME moves the folder), or give the path of the file as network.weights"
+        f"weights imagenet: no {hub / PUBLISHED}, and they could not be fetched (<urlopen error no network>); fetch "
+        f"{ResNet50_Weights.IMAGENET1K_V1.url} on a machine with a network and put it there (--weights-dir or "
+        "ARLREPRO_WEIGHTS names another folder), or give the path of the file as network.weights"
     )
+
+
+def test_named_weights_are_looked_for_in_their_folder_first(hub, made, tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    for place in (hub, folder):
+        place.mkdir(parents=True)
+        save_file(made, place / "resnet50.safetensors")
+    known_as(folder / "resnet50.safetensors", monkeypatch, "imagenet-8bit")
+    assert locate("imagenet-8bit") == hub / "resnet50.safetensors"
+    use_folder(folder)
+    assert locate("imagenet-8bit") == folder / "resnet50.safetensors"
+
+
+def test_weights_that_cannot_be_fetched_say_where_they_were_looked_for(hub, tmp_path):
+    use_folder(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        locate("imagenet-8bit")
+    places = f"{tmp_path / 'resnet50.safetensors'} or {hub / 'resnet50.safetensors'}"
+    assert str(caught.value).startswith(f"weights imagenet-8bit: no {places}; put the file there, or name its folder")
+
+
+def test_a_file_of_other_bytes_under_the_name_is_refused(hub, made, tmp_path):
+    save_file(made, tmp_path / "resnet50.safetensors")
+    use_folder(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        create("resnet50", weights="imagenet-8bit")
+    path = tmp_path / "resnet50.safetensors"
+    assert str(caught.value) == (
+        f"{path}: its SHA-256 is {sha256(path)}, that of the weights imagenet-8bit begins with f53d3f51a93859f1; "
+        "it is another file or a broken one: fetch it again, or give it as a path"
+    )
+
+
+def test_a_weights_folder_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARLREPRO_WEIGHTS", str(tmp_path / "nowhere"))
+    for ask in (lambda: use_folder(tmp_path / "nowhere"), lambda: locate("imagenet")):
+        with pytest.raises(ConfigError, match="no such folder"):
+            ask()
+
+
+def test_a_number_that_is_none_is_refused_and_its_tensor_named(tmp_path, made):
+    broken = {**made, "layer1.0.conv1.weight": torch.full_like(made["layer1.0.conv1.weight"], torch.nan)}
+    save_file(broken, tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match=r"1 tensors hold NaN or infinity: layer1.0.conv1.weight$"):
+        create("resnet50", weights=str(tmp_path / "w.safetensors"))
+
+
+@pytest.mark.skipif("ARLREPRO_WEIGHTS" not in os.environ, reason="needs ARLREPRO_WEIGHTS, the folder of the weights")
+def test_the_weights_beside_the_project_are_those_that_the_runs_name():
+    network = create("arl_cnn50", outputs=2, weights="imagenet-8bit")
+    assert all(value.isfinite().all() for value in network.state_dict().values())
 
 
 @pytest.mark.parametrize("name", ["resnet14", "se_resnet14", "ran50"])
@@ -78,8 +138,8 @@ def test_networks_without_imagenet_weights_are_told_which_have_them(name):
     with pytest.raises(ConfigError) as caught:
         create(name, weights="imagenet")
     assert str(caught.value) == (
-        f"there are no ImageNet weights for {name}, only for resnet50, arl_cnn50, se_resnet50, cbam_resnet50, "
-        "eca_resnet50; use weights none"
+        f"weights imagenet do not fit {name}, only resnet50, arl_cnn50, se_resnet50, cbam_resnet50, eca_resnet50; "
+        "use weights none"
     )
 
 
@@ -117,7 +177,11 @@ def test_an_object_in_a_file_is_never_unpickled(tmp_path):
 @pytest.mark.parametrize(
     ("name", "contents", "message"),
     [
-        ("none.pth", None, r"none.pth: no such file; give none, imagenet, or the path of a .safetensors or .pth$"),
+        (
+            "none.pth",
+            None,
+            r"none.pth: no such file; give one of none, imagenet, imagenet-8bit, imagenet-lite0, or the path of a .safetensors or .pth",
+        ),
         ("text.safetensors", "not weights", r"text.safetensors: not a safetensors file"),
         ("text.pth", "not weights", r"text.pth: not a file of tensors alone, or a broken one"),
         ("empty.pth", "", r"empty.pth: not a file of tensors alone, or a broken one"),
