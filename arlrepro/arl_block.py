@@ -130,7 +130,7 @@ class ResidualSum(nn.Module):
             y = arl_sum(shortcut, residual, self.alpha, self.mask, self.fused, relu)
             activation = None if relu else activation
         y = y if activation is None else activation(y)
-        weights = next(self.parameters()).dtype
+        weights = next(self.parameters(), y).dtype  # none in the copies of `nn.DataParallel`
         return y.to(weights) if weights in NARROW else y
 
 
@@ -158,7 +158,7 @@ def _is_watched(module: nn.Module) -> bool:
 
 
 def _fast_form_has_rules(*tensors: Tensor) -> bool:
-    """Whether plain autograd runs, backward; what is traced, exported, compiled or in `torch.func` needs the equation."""
+    """Whether autograd runs alone and backward; tracing, exporting, compiling, `torch.func` need the equation."""
     return not (
         torch.jit.is_tracing()
         or torch.compiler.is_compiling()

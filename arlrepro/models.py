@@ -17,16 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import ResNet
 
 from arlrepro.arl_block import Features, Parts
+from arlrepro.attach import Where, add_attention, add_in_float32, attention_blocks
 from arlrepro.blocks_torchvision import Bottleneck
 from arlrepro.config import LITE, STAGES, NetworkConfig
-from arlrepro.errors import ConfigError
 from arlrepro.residual_attention import add_attention_modules
 from arlrepro.weights import load_weights
 
 #: Bottlenecks in the four stages (14: recalled by readers of the paper; 50: abs).
 BOTTLENECKS = {"14": [1, 1, 1, 1], "50": [3, 4, 6, 3]}
-#: The stage of a bottleneck by the width of its 3x3 convolution, as torchvision builds them.
-STAGE_OF_WIDTH = dict(zip((64, 128, 256, 512), STAGES, strict=True))
 #: Gates of channels (SE, ECA) or of channels and positions (CBAM), by timm's names.
 GATES = {"se_resnet": "se", "cbam_resnet": "cbam", "eca_resnet": "eca"}
 
@@ -85,8 +83,8 @@ def create(
 ) -> nn.Module:
     """Build a network of the comparison, from scratch or from weights.
 
-    All but EfficientNet-Lite0 have ResNet's stem, stages and head; with one seed, what two networks of a family share
-    starts from the same draws.
+    All have the stem, the stages and the head of their family, torchvision's ResNet or timm's EfficientNet-Lite0; with
+    one seed, what two of a family share starts from the same draws.
 
     Args:
         name: one of `arlrepro.config.NETWORKS`.
@@ -95,8 +93,9 @@ def create(
         alpha: α of each ARL block at the start.
         alpha_learned: whether training changes α.
         weights: `none`, a name of `config.PRETRAINED`, or the path of a state dict; see `weights.load_weights`.
-        stages: the stages whose blocks are ARL blocks; those of the others are ResNet's.
-        fused: the fast form of a ResNet's ARL block, or the equation as it stands.
+        stages: the stages whose blocks are ARL blocks; those of the others are plain. All four of a ResNet's mean all
+            of an EfficientNet's too.
+        fused: the fast form of the ARL block, or the equation as it stands.
 
     Returns:
         The network in channels-last layout; it takes normalised patches `(batch, 3, height, width)` of 64 px or more
@@ -111,20 +110,22 @@ def create(
         tensor(0.0010, requires_grad=True)
     """
     NetworkConfig(name=name, mask=mask, stages=stages, weights=weights)  # refuses what is unknown
-    if name in LITE:
-        return _create_lite0(name, outputs, mask, alpha, alpha_learned, weights, stages)
+    network = _lite0(outputs) if name in LITE else _resnet(name, outputs)
+    if name.startswith("arl_"):
+        where: Where = "all" if stages == STAGES else stages
+        add_attention(network, where, mask, alpha, alpha_learned)
+        for block in attention_blocks(network).values():
+            block.fused = fused
+    if weights != "none":
+        load_weights(network, weights, name)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _resnet(name: str, outputs: int) -> ResNet:
+    """A ResNet, with the gates or the modules of its rivals."""
     kind, depth = name[:-2], name[-2:]
-
-    def block(inplanes: int, planes: int, *args: Any, **kw: Any) -> nn.Module:
-        if kind == "arl_cnn" and STAGE_OF_WIDTH[planes] in stages:
-            return ARLBlock(
-                inplanes, planes, *args, mask=mask, alpha=alpha, alpha_learned=alpha_learned, fused=fused, **kw
-            )
-        return (GatedBlock if kind in GATES else Bottleneck)(inplanes, planes, *args, **kw)
-
-    block.expansion = Bottleneck.expansion  # type: ignore[attr-defined]  # torchvision reads it off the class
-    bottlenecks = BOTTLENECKS["14" if kind == "ran" else depth]
-    network = ResNet(block, bottlenecks, num_classes=outputs)  # type: ignore[arg-type]
+    block = GatedBlock if kind in GATES else Bottleneck
+    network = ResNet(block, BOTTLENECKS["14" if kind == "ran" else depth], num_classes=outputs)
     if kind in GATES:
         from timm.layers import create_attn  # Reason: importing timm takes seconds, and most networks do without
 
@@ -132,27 +133,14 @@ def create(
             gated.gate = create_attn(GATES[kind], gated.bn3.num_features)  # type: ignore[union-attr]
     if kind == "ran":
         add_attention_modules(network, Bottleneck, depth)
-    if weights != "none":
-        load_weights(network, weights, name)
-    return network.to(memory_format=torch.channels_last)
-
-
-def _create_lite0(
-    name: str, outputs: int, mask: str, alpha: float, alpha_learned: bool, weights: str, stages: tuple[int, ...]
-) -> nn.Module:
-    from arlrepro import efficientnet  # Reason: importing timm takes seconds, and most networks do without
-
-    if stages != STAGES:
-        raise ConfigError(f"network.stages are a ResNet's; in {name} all residual sums have attention, or none")
-    attention = name == "arl_efficientnet_lite0"
-    network = efficientnet.create_lite0(
-        outputs, attention=attention, mask=mask, alpha=alpha, alpha_learned=alpha_learned
-    )
-    if weights == efficientnet.IMAGENET_LITE0:
-        efficientnet.load_imagenet(network)
-    elif weights != "none":
-        load_weights(network, weights, name)
     return network
+
+
+def _lite0(outputs: int) -> nn.Module:
+    """EfficientNet-Lite0: a tenth of ResNet-50's multiply-adds, nine residual sums, with no ReLU after them."""
+    import timm  # Reason: the same
+
+    return add_in_float32(timm.create_model("tf_efficientnet_lite0", num_classes=outputs))
 
 
 def size(name: str, side: int = 224) -> tuple[int, int]:

@@ -8,10 +8,11 @@ from torchvision.models import resnet50
 
 from arlrepro import precision
 from arlrepro.arl_block import MASK_FUNCTIONS, attention_residual, spatial_attention
+from arlrepro.attach import attention_blocks
 from arlrepro.config import MASKS, NETWORKS
 from arlrepro.errors import ConfigError
 from arlrepro.fused import SOFTMAX_OVER, FusedAttentionResidual
-from arlrepro.models import ARLBlock, GatedBlock, create
+from arlrepro.models import GatedBlock, create
 
 CPU = torch.device("cpu")
 
@@ -164,8 +165,8 @@ def test_without_a_mask_the_term_is_a_factor_on_the_shortcut():
 
 
 def test_chosen_stages_have_the_term_and_the_others_are_resnets():
-    blocks = [name for name, one in create("arl_cnn50", stages=(1, 4)).named_modules() if isinstance(one, ARLBlock)]
-    assert blocks == [*(f"layer1.{place}" for place in range(3)), *(f"layer4.{place}" for place in range(3))]
+    blocks = attention_blocks(create("arl_cnn50", stages=(1, 4)))
+    assert list(blocks) == [*(f"layer1.{place}" for place in range(3)), *(f"layer4.{place}" for place in range(3))]
 
 
 @pytest.mark.parametrize(("resnet", "arl", "blocks"), [("resnet14", "arl_cnn14", 4), ("resnet50", "arl_cnn50", 16)])
