@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arlrepro import config, profiles
+from arlrepro import config, profiles, registry
 from arlrepro.errors import ArlReproError, ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def download(
     masks: Annotated[bool, typer.Option(help="Fetch the lesion masks too.")] = False,
 ) -> None:
     """Fetch the official ISIC-2017 files (about 12 GB) and verify them; a broken transfer goes on where it stopped."""
-    from arlrepro import download as fetching
+    from arlrepro.data import download as fetching
 
     files = fetching.download(root, base_url=base_url or fetching.BASE_URL, masks=masks)
     typer.echo(f"{len(files)} files, whole and verified, in {root}")
@@ -69,10 +69,10 @@ def extra(
     manifest: Annotated[Path | None, typer.Option(help="Repeat the choice of an earlier extra.csv.")] = None,
 ) -> None:
     """Gather extra training images by the paper's counts and a fixed rule, away from the challenge's own lesions."""
-    from arlrepro import extra as gathering
-    from arlrepro import isic, material
+    from arlrepro.data import datasets, isic
+    from arlrepro.data import extra_images as gathering
 
-    challenge = material.open_data(profiles.PAPER.experiment.data, data)
+    challenge = datasets.open_data(profiles.PAPER.experiment.data, data)
     if ham10000 is None:
         choice = gathering.from_archive(root, challenge, manifest=manifest)
     elif manifest is None:
@@ -92,7 +92,7 @@ def synth(
     test: Annotated[int, typer.Option(help="Test images.")] = 600,
 ) -> None:
     """Draw a synthetic dermoscopy data set, with lesion masks, in the official ISIC-2017 layout."""
-    from arlrepro.synthetic import write_dataset
+    from arlrepro.data.synthetic.dataset import write_dataset
 
     counts = {"training": training, "validation": validation, "test": test}
     write_dataset(root, seed=seed, side=side, counts=counts)
@@ -106,7 +106,7 @@ def check(
     pairs: Annotated[Path | None, typer.Option(help="Also write the look-alikes across splits, side by side.")] = None,
 ) -> None:
     """Look for everything that is wrong or doubtful in a data set; exit status 1 if there are faults."""
-    from arlrepro import check as checking
+    from arlrepro.data import check as checking
 
     report = checking.check(root)
     typer.echo(report.to_json() if as_json else report.text())
@@ -119,16 +119,16 @@ def check(
 @data_app.command("prepare")
 def prepare(profile: ProfileName = "demo", data: Data = "", settings: Settings = None) -> None:
     """Decode every image once into the memory-mapped array that training reads."""
-    from arlrepro import material
+    from arlrepro.data import datasets
 
     experiment = config.with_settings(profiles.profile(profile).experiment, settings or [])
-    images = material.open_images(experiment, data)[1]
+    images = datasets.open_images(experiment, data)[1]
     typer.echo(f"{len(images.image_ids)} images of {images.side} px, data set {images.fingerprint[:12]}")
 
 
 @app.command("train")
 def train(
-    network: Annotated[str, typer.Option(help=f"One of {', '.join(config.NETWORKS)}.")],
+    network: Annotated[str, typer.Option(help=f"One of {', '.join(registry.NETWORKS)}.")],
     profile: ProfileName = "demo",
     task: Annotated[
         str | None, typer.Option(help="melanoma, seborrheic_keratosis or joint; the profile's own.")
@@ -148,7 +148,8 @@ def train(
     """
     import yaml
 
-    from arlrepro import runs
+    from arlrepro import paths
+    from arlrepro.runs import runner
 
     _choose_kernels(deterministic)
     _choose_weights(weights_dir)
@@ -158,10 +159,10 @@ def train(
     stored["network"]["name"] = network
     experiment = config.with_settings(config.from_dict(stored), settings or [])
     typer.echo(yaml.safe_dump(config.to_dict(experiment), sort_keys=False), err=True)
-    run = runs.train_or_load(
+    run = runner.train_or_load(
         experiment,
         seed,
-        runs.live_folder(profile),
+        paths.live_folder(profile),
         data=data,
         device=device,
         log=log,
@@ -183,12 +184,13 @@ def reproduce(
     weights_dir: WeightsFolder = None,
 ) -> None:
     """Make every run of a profile that is not here yet, and print ResNet against ARL, or the runs of its variants."""
-    from arlrepro import runs, standing, tables
+    from arlrepro.book.tables import comparison, runs
+    from arlrepro.runs import runner
 
     _choose_kernels(deterministic)
     _choose_weights(weights_dir)
-    study = runs.reproduce(profile, data, device, missing_only=missing, log=log)
-    table = tables.runs_table(study) if study.profile.variants else standing.main_tables(study)[0]
+    study = runner.reproduce(profile, data, device, missing_only=missing, log=log)
+    table = runs.runs_table(study) if study.profile.variants else comparison.main_tables(study)[0]
     typer.echo(table.to_string())
 
 
@@ -201,19 +203,22 @@ def results(
     out: Annotated[Path | None, typer.Option(help="Write each table into this folder, as CSV and LaTeX.")] = None,
 ) -> None:
     """Compute the tables of the book again from the archived predictions; no data, no GPU."""
-    from arlrepro import archive, downloads, runs, standing, tables
+    from arlrepro import paths
+    from arlrepro.book import export
+    from arlrepro.book.tables import comparison
+    from arlrepro.runs.study import read_study
 
-    study = archive.read_study(profiles.profile(profile), runs.archived_folder(profile))
+    study = read_study(profiles.profile(profile), paths.archived_folder(profile))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for name, table in standing.PRINTED.items():
-            downloads.save(table(study), out / name)
-        typer.echo(f"{len(standing.PRINTED)} tables, each as CSV and LaTeX, in {out}")
+        for name, table in comparison.PRINTED.items():
+            export.save(table(study), out / name)
+        typer.echo(f"{len(comparison.PRINTED)} tables, each as CSV and LaTeX, in {out}")
         return
     if markdown:
-        typer.echo(_markdown(tables.resnet_vs_arl(study)[["AUC", "our runs"]]))
+        typer.echo(_markdown(comparison.resnet_vs_arl(study)[["AUC", "our runs"]]))
         return
-    for table in standing.main_tables(study):
+    for table in comparison.main_tables(study):
         typer.echo(table.to_string() + "\n")
     typer.echo(study.about)
 
@@ -221,9 +226,9 @@ def results(
 @app.command("baseline")
 def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
     """Score lesions by colour alone, and by age and sex alone; archive it, and the runs' figures by group of people."""
-    from arlrepro import beside
+    from arlrepro.runs import baselines
 
-    for path in beside.write(profile, data):
+    for path in baselines.write(profile, data):
         typer.echo(str(path))
 
 
@@ -235,14 +240,15 @@ def archive(
     ] = False,
 ) -> None:
     """Copy what readers need of finished runs to results/<profile>/, small text files; the weights only if asked."""
-    from arlrepro import runs
+    from arlrepro import paths
+    from arlrepro.runs import runner
 
     for folder in run:
-        typer.echo(str(runs.archive(folder, runs.archived_folder(folder.resolve().parent.name))))
+        typer.echo(str(runner.archive(folder, paths.archived_folder(folder.resolve().parent.name))))
         if weights:
-            from arlrepro import rounded
+            from arlrepro.runs.weights import commit_weights
 
-            typer.echo(str(rounded.commit_weights(folder)))
+            typer.echo(str(commit_weights(folder)))
 
 
 @app.command("measure")
@@ -252,10 +258,10 @@ def measure(
     device: Device = "auto",
 ) -> None:
     """Measure finished runs again from their weights, after a measure was added; the scores stay as they are."""
-    from arlrepro import runs
+    from arlrepro.runs import runner
 
     for folder in run:
-        typer.echo(runs.measure_again(folder, data, device).id)
+        typer.echo(runner.measure_again(folder, data, device).id)
 
 
 @app.command("external")
@@ -266,18 +272,18 @@ def external(
     device: Device = "auto",
 ) -> None:
     """Score another data set with the runs whose weights are here, and archive the numbers beside them."""
-    from arlrepro import external as testing
+    from arlrepro.runs.predict import external_test, write_external_test
 
-    typer.echo(str(testing.write(profile, name, testing.external_test(profile, root, device))))
+    typer.echo(str(write_external_test(profile, name, external_test(profile, root, device))))
 
 
 @app.command("submission")
 def submission(run: Annotated[Path, typer.Argument(help="Folder of a run, live or archived.")]) -> None:
     """Print a run's test scores in the challenge's submission format."""
-    from arlrepro import archive
-    from arlrepro import score as scoring
+    from arlrepro.evaluation import submission as scoring
+    from arlrepro.runs.archive import read_run
 
-    table = scoring.submission(archive.read_run(run).predictions)
+    table = scoring.submission(read_run(run).predictions)
     typer.echo(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"), nl=False)
 
 
@@ -291,7 +297,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="The whole result as JSON and nothing else.")] = False,
 ) -> None:
     """Score anyone's predictions with the challenge's metrics, each with its 95 % interval."""
-    from arlrepro import score as scoring
+    from arlrepro.evaluation import submission as scoring
 
     report = scoring.score(predictions, truth, against)
     typer.echo(scoring.to_json(report) if as_json else scoring.to_text(report), nl=False)
@@ -305,9 +311,9 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Score photographs of lesions and draw where the network looked. Research software, not a medical device."""
-    from arlrepro import photographs
+    from arlrepro.runs.predict import find_run, score_photographs
 
-    scored = photographs.score_photographs(images, photographs.find_run(run), out, device)
+    scored = score_photographs(images, find_run(run), out, device)
     typer.echo(scored.table.drop(columns="note").to_string(index=False))
     typer.echo("\n".join(scored.table["note"].unique()))
     for problem in scored.failed.values():
@@ -325,7 +331,7 @@ def book(
     ] = False,
 ) -> None:
     """Run the notebooks for a profile and build the site; with --publish, renew the committed pages instead."""
-    from arlrepro import book as pages
+    from arlrepro.book import site as pages
 
     if not publish:
         index, seconds = pages.make(profile, data)
@@ -341,16 +347,16 @@ def book(
 
 def _choose_kernels(deterministic: bool) -> None:
     if deterministic:
-        from arlrepro import machine
+        from arlrepro.training import distributed
 
-        machine.use_deterministic_kernels()
+        distributed.use_deterministic_kernels()
 
 
 def _choose_weights(folder: Path | None) -> None:
     if folder is not None:
-        from arlrepro import weights
+        from arlrepro.models import pretrained
 
-        weights.use_folder(folder)
+        pretrained.use_folder(folder)
 
 
 def _markdown(table: "pd.DataFrame") -> str:

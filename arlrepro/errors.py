@@ -34,3 +34,13 @@ def some(offenders: Sequence[object], most: int = 5) -> str:
     """
     shown = ", ".join(str(offender) for offender in offenders[:most])
     return shown + (", ..." if len(offenders) > most else "")
+
+
+def check_known(what: str, name: object, known: tuple[object, ...]) -> None:
+    """Refuse a name that is none of the known ones, which the message lists.
+
+    Raises:
+        ConfigError: it is not known.
+    """
+    if name not in known:
+        raise ConfigError(f"unknown {what} {name!r}; known: {', '.join(map(str, known))}")

@@ -5,18 +5,9 @@ A profile is a variation of the defaults of `config`, which are the paper's prot
 
 from dataclasses import dataclass, replace
 
-from arlrepro.config import (
-    CLASSES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    DataConfig,
-    Experiment,
-    NetworkConfig,
-    PatchConfig,
-    TrainConfig,
-    with_settings,
-)
-from arlrepro.plain import check_known
+from arlrepro.config import DataConfig, Experiment, NetworkConfig, PatchConfig, TrainConfig, with_settings
+from arlrepro.errors import check_known
+from arlrepro.registry import CLASSES, IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True)
@@ -217,7 +208,6 @@ _EVERY = (
     ISIC2017_256_NETWORKS,
     PAPER,
 )
-PROFILES = {profile.name: profile for profile in _EVERY}
 
 
 def profile(name: str) -> Profile:
@@ -232,3 +222,6 @@ def profile(name: str) -> Profile:
     """
     check_known("profile", name, tuple(PROFILES))
     return PROFILES[name]
+
+
+PROFILES = {profile.name: profile for profile in _EVERY}

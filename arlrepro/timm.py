@@ -2,7 +2,7 @@
 
 `timm.create_model("arl_resnet50", pretrained=True, num_classes=2)` builds timm's `resnet50` with what timm is given,
 `pretrained` and its tags, `num_classes`, `in_chans`, `features_only`, `drop_path_rate` and so on, and then adds
-attention, with the arguments of `attach.add_attention`: `where`, `mask`, `alpha`, `alpha_learned`.
+attention, with the arguments of `arlrepro.add_attention`: `where`, `mask`, `alpha`, `alpha_learned`.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from arlrepro.attach import Where, add_attention
+from arlrepro.models.attach import Where, add_attention
 
 #: Modules of timm whose networks have residual sums that `add_attention` knows; a few of theirs have none, and say so.
 MODULES = ("resnet", "resnetv2", "regnet", "efficientnet", "mobilenetv3", "convnext")

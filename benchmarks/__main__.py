@@ -14,13 +14,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import models as torchvision_models
 
-from arlrepro.archive import RESULTS, root
-from arlrepro.config import KINDS, PatchConfig
-from arlrepro.material import choose_device
-from arlrepro.models import create
-from arlrepro.patches import cut, epoch
-from arlrepro.precision import autocast, has_bfloat16_units
-from arlrepro.synthetic import draw_lesion
+from arlrepro.config import PatchConfig
+from arlrepro.data.patches import cut, epoch
+from arlrepro.data.synthetic.dataset import draw_lesion
+from arlrepro.models.arl_cnn import create
+from arlrepro.models.devices import autocast, choose_device, has_bfloat16_units
+from arlrepro.paths import RESULTS, root
+from arlrepro.registry import KINDS
 from benchmarks.epochs import epochs, memory, pillow_patches
 from benchmarks.traffic import Traffic
 from benchmarks.turns import Row, timed_row, turns

@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from arlrepro.config import Experiment
-from arlrepro.models import create
-from arlrepro.predict import Lesions
+from arlrepro.data.lesions import Lesions
+from arlrepro.data.synthetic.dataset import draw_lesion
+from arlrepro.models.arl_cnn import create
 from arlrepro.profiles import PAPER
-from arlrepro.synthetic import draw_lesion
-from arlrepro.train import train
+from arlrepro.training.trainer import train
 from benchmarks.turns import Row, timed_row
 
 
@@ -68,7 +68,7 @@ def lesions_of(pixels: np.ndarray, device: torch.device) -> Lesions:
 
 
 def epochs(network: str, images: int, batch_size: int, repeats: int, device: torch.device) -> list[Row]:
-    """Patches a second of an epoch of `train.train`, and of today's way on the same files, in turn.
+    """Patches a second of an epoch of `trainer.train`, and of today's way on the same files, in turn.
 
     Today's way: JPEG files decoded by Pillow and torchvision's transforms in a loader with a worker a core, float32,
     contiguous layout, the equation of the ARL block as it stands, SGD.

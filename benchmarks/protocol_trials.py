@@ -18,39 +18,41 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from arlrepro import material
-from arlrepro.archive import root
-from arlrepro.config import CLASSES, Experiment, with_settings
-from arlrepro.folds import assign
-from arlrepro.patches import evaluation_boxes
-from arlrepro.predict import score
+from arlrepro.config import Experiment, with_settings
+from arlrepro.data.datasets import assign_folds
+from arlrepro.data.lesions import DataModule
+from arlrepro.data.patches import evaluation_boxes
+from arlrepro.models.inference import score
+from arlrepro.paths import root
 from arlrepro.profiles import profile
-from arlrepro.train import train
+from arlrepro.registry import CLASSES
+from arlrepro.runs.runner import set_up_data
+from arlrepro.training.trainer import train
 
 FOLDS = 5
 TRIALS_CSV = Path("results") / "protocol_trials.csv"
 
 
-def held_out(bench: material.Bench, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def held_out(datamodule: DataModule, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and rows to judge by, of the training and validation images alone."""
-    training, validation = bench.rows("training"), bench.rows("validation")
-    labels = bench.dataset.lesions[list(CLASSES)].to_numpy()[training]
-    folds = assign(labels @ np.arange(1, len(CLASSES) + 1), bench.groups[training], FOLDS, seed)
+    training, validation = datamodule.rows("training"), datamodule.rows("validation")
+    labels = datamodule.dataset.lesions[list(CLASSES)].to_numpy()[training]
+    folds = assign_folds(labels @ np.arange(1, len(CLASSES) + 1), datamodule.groups[training], FOLDS, seed)
     return training[folds != 0], np.concatenate([training[folds == 0], validation])
 
 
-def trial(experiment: Experiment, bench: material.Bench, seed: int, sides: list[int]) -> list[dict[str, object]]:
+def trial(experiment: Experiment, datamodule: DataModule, seed: int, sides: list[int]) -> list[dict[str, object]]:
     """Train once, and score what was held out at each side.
 
     Returns:
         A row a side: `evaluation_side`, `minutes` of training, the AUC of each class, `mean_auc`, `lesions` held out.
     """
-    rows_in, rows_out = held_out(bench, experiment.evaluation.seed)
-    judged = bench.at(rows_out)
+    rows_in, rows_out = held_out(datamodule, experiment.evaluation.seed)
+    judged = datamodule.at(rows_out)
     # Reason: a look at what is held out costs time and chooses nothing here, so there is one, after the last pass.
     plain = replace(experiment, train=replace(experiment.train, keep="last", validate_every=experiment.train.epochs))
     began = time.perf_counter()
-    trained = train(plain, seed, bench.at(rows_in), bench.lesions("validation"))
+    trained = train(plain, seed, datamodule.at(rows_in), datamodule.lesions("validation"))
     minutes = (time.perf_counter() - began) / 60
     found: list[dict[str, object]] = []
     for side in sides:
@@ -75,8 +77,8 @@ def main() -> None:
     given = parser.parse_args()
     chosen = profile(given.profile)
     experiment = with_settings(chosen.experiments()[0], given.settings)
-    bench = material.Bench.set_up(experiment, given.data, "auto")
-    rows = trial(experiment, bench, given.seed, given.sides or [experiment.evaluation_patches.side])
+    datamodule = set_up_data(experiment, given.data, "auto")
+    rows = trial(experiment, datamodule, given.seed, given.sides or [experiment.evaluation_patches.side])
     described = {"trial": given.name, "network": experiment.network.name, "seed": given.seed}
     table = pd.DataFrame([{**described, "settings": " ".join(given.settings), **row} for row in rows])
     path = root() / TRIALS_CSV

@@ -3,13 +3,13 @@
 import shutil
 
 import pytest
-from made import made_run, scores
-from shorts import made_lesions, short_experiment
 
-from arlrepro.archive import write_run
 from arlrepro.config import Experiment
-from arlrepro.predict import Lesions
+from arlrepro.data.lesions import Lesions
 from arlrepro.profiles import ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS
+from arlrepro.runs.archive import write_run
+from helpers.made_runs import made_run, scores
+from helpers.short_experiment import made_lesions, short_experiment
 
 
 @pytest.fixture(scope="session")

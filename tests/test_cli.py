@@ -6,11 +6,11 @@ import sys
 
 import pandas as pd
 import pytest
-from test_archive import made_run
 
-from arlrepro.archive import write_run
-from arlrepro.config import NETWORKS
-from arlrepro.standing import PRINTED
+from arlrepro.book.tables.comparison import PRINTED
+from arlrepro.registry import NETWORKS
+from arlrepro.runs.archive import write_run
+from helpers.made_runs import small_run
 
 
 def arlrepro(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -79,7 +79,7 @@ def test_faults_in_a_data_set_end_with_status_1(tmp_path):
 
 
 def test_scores_of_a_run_are_what_its_metrics_say(tmp_path):
-    run = made_run()
+    run = small_run()
     test = run.of("test").reset_index()
     test[["image_id", "melanoma", "seborrheic_keratosis"]].to_csv(tmp_path / "predictions.csv", index=False)
     truth = test[["image_id", "melanoma_label", "seborrheic_keratosis_label"]]
@@ -91,7 +91,7 @@ def test_scores_of_a_run_are_what_its_metrics_say(tmp_path):
 
 
 def test_a_runs_submission_is_a_file_that_score_reads(tmp_path):
-    run = made_run()
+    run = small_run()
     (tmp_path / run.id).mkdir()
     write_run(run, tmp_path / run.id)
     answer = arlrepro("submission", tmp_path / run.id)
@@ -107,7 +107,7 @@ def test_a_runs_submission_is_a_file_that_score_reads(tmp_path):
 
 
 def test_archiving_a_live_run_copies_its_text_files(tmp_path, monkeypatch):
-    run = made_run()
+    run = small_run()
     live = tmp_path / "runs" / "smoke" / run.id
     live.mkdir(parents=True)
     write_run(run, live)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arlrepro import config
+from arlrepro import config, registry
 from arlrepro.config import Experiment, with_settings
 from arlrepro.errors import ConfigError
 from arlrepro.profiles import ABLATION, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS
@@ -26,7 +26,7 @@ def test_settings_come_back_from_plain_data():
         ("network.stages=[2.5]", "config.network.stages is 2.5; it must be of type int"),
         ("network.stages=4", "config.network.stages is 4; it must be a list of numbers"),
         ("network.stages=[]", "network.stages is []; name at least one, each once, in order"),
-        ("network.name=vgg", f"unknown network 'vgg'; known: {', '.join(config.NETWORKS)}"),
+        ("network.name=vgg", f"unknown network 'vgg'; known: {', '.join(registry.NETWORKS)}"),
         (
             "network.depth=3",
             "unknown field of network 'depth'; known: name, mask, alpha, alpha_learned, weights, stages",

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from arlrepro.config import NETWORKS
-from arlrepro.models import create
+from arlrepro.models.arl_cnn import create
+from arlrepro.registry import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,42 +10,38 @@ import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import nbformat
 import pytest
 import yaml
 
+import arlrepro
 import setup_venv
-from arlrepro import book
+from arlrepro.book import site
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-REUSE = sorted((ROOT / "notebooks" / book.REUSE).glob("*.ipynb"))
+REUSE = sorted((ROOT / "notebooks" / site.REUSE).glob("*.ipynb"))
 PAGES = sorted((ROOT / "book").glob("*/*.ipynb"))
 PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS, *REUSE]
 
-#: The direction: every module, each importing only from those before it, as the book's reference lists them.
-ORDER = re.findall(r"^```\{library\} (\w+)$", (ROOT / "book" / "api.md").read_text(encoding="utf8"), re.M)
-#: Read alone by those who have results and no torch, and by the published pages.
-WITHOUT_TORCH = [*ORDER[: ORDER.index("synthetic") + 1], "runs"]
+#: Every module of the library, as in `data.isic`.
+MODULES = [
+    ".".join(path.relative_to(ROOT / "arlrepro").with_suffix("").parts)
+    for path in sorted((ROOT / "arlrepro").rglob("*.py"))
+    if path.stem != "__init__"
+]
+#: What trains, predicts or opens a network; all else is read by those who have results and no torch.
+WITH_TORCH = {
+    *(
+        name
+        for name in MODULES
+        if name.split(".")[0] in ("models", "training", "attention") and name != "attention.overlay"
+    ),
+    *("data.lesions", "data.patches", "runs.measures"),
+}
 #: Decimals that are names of versions, licences and the like, not results.
 NAMES_WITH_DECIMALS = re.compile(r"Python 3\.\d+|CC[ -]BY[\w-]* \d\.\d|10\.\d{4,}/\S+|https?://\S+|version \d[\d.]*")
-
-
-def modules() -> list[Path]:
-    return [path for path in sorted((ROOT / "arlrepro").glob("*.py")) if path.stem not in ("__init__", "__main__")]
-
-
-def imported(path: Path) -> set[str]:
-    """Names of the modules of arlrepro that a module imports, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "arlrepro":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("arlrepro."):
-            found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("arlrepro.")}
-    return found
 
 
 def canonical(name: str) -> str:
@@ -83,30 +79,47 @@ def prose(path: Path) -> str:
 # Modules
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_a_module_imports_only_from_those_before_it(name):
-    path = ROOT / "arlrepro" / f"{name}.py"
-    later = set(ORDER[ORDER.index(name) :])
-    assert not imported(path) & later
-
-
-def test_every_module_has_its_place():
-    assert {path.stem for path in modules()} == set(ORDER)
+def test_imports_point_one_way():
+    checked = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_no_two_modules_need_each_other():
-    graph = {path.stem: imported(path) for path in modules()}
-    assert set(TopologicalSorter(graph).static_order()) == set(graph)
+    graph = grimp.build_graph("arlrepro", exclude_type_checking_imports=True)
+    needs = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    assert set(TopologicalSorter(needs).static_order()) == graph.modules
 
 
-def test_the_package_itself_imports_nothing():
-    assert not imported(ROOT / "arlrepro" / "__init__.py")
+def test_the_reference_has_every_module():
+    reference = (ROOT / "book" / "api.md").read_text(encoding="utf8")
+    assert sorted(re.findall(r"^```\{library\} ([\w.]+)$", reference, re.M)) == MODULES
+
+
+def test_the_readme_has_every_package():
+    packages = {path.parent.name for path in (ROOT / "arlrepro").glob("*/__init__.py")}
+    assert set(re.findall(r"^\| \[`(\w+)`\]", (ROOT / "README.md").read_text(encoding="utf8"), re.M)) == packages
+
+
+def loaded_by(code: str) -> set[str]:
+    """Names of the modules that are loaded after some code ran in a process of its own."""
+    command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_the_package_itself_loads_nothing():
+    assert not {"torch", "numpy", "pandas", "arlrepro.models"} & loaded_by("import arlrepro")
+
+
+def test_the_front_door_offers_what_it_names():
+    assert arlrepro.create_model is arlrepro.models.create
+    assert [name for name in arlrepro.__all__ if not callable(getattr(arlrepro, name))] == []
+    with pytest.raises(AttributeError, match=r"^module 'arlrepro' has no attribute 'nothing'$"):
+        arlrepro.__getattr__("nothing")
 
 
 def test_reading_results_needs_no_torch():
-    code = f"import sys, importlib\nfor name in {WITHOUT_TORCH}: importlib.import_module('arlrepro.' + name)\n"
-    code += "sys.exit('torch is imported' if 'torch' in sys.modules else 0)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+    needed = loaded_by(f"import {', '.join(f'arlrepro.{name}' for name in MODULES if name not in WITH_TORCH)}")
+    assert "torch" not in needed
 
 
 # Versions
@@ -296,9 +309,9 @@ def test_a_notebook_takes_a_profile_and_data(path):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_a_committed_page_is_clean_and_runs_the_code_of_its_notebook(path):
-    assert book.faults(path) == []
+    assert site.faults(path) == []
     assert b"papermill" not in path.read_bytes()
-    folder = book.REUSE if path.parent.name == book.REUSE else ""
+    folder = site.REUSE if path.parent.name == site.REUSE else ""
     source = nbformat.read(ROOT / "notebooks" / folder / path.name, 4)
     page = [cell for cell in nbformat.read(path, 4).cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     assert [cell.source for cell in page if cell.cell_type == "code"] == [
@@ -310,7 +323,7 @@ def test_a_published_profile_has_a_page_for_every_notebook():
     pages: dict[str, list[str]] = {}
     for path in PAGES:
         pages.setdefault(path.parent.name, []).append(path.name)
-    assert pages.pop(book.REUSE) == [path.name for path in REUSE]
+    assert pages.pop(site.REUSE) == [path.name for path in REUSE]
     assert pages == {folder: [path.name for path in NOTEBOOKS] for folder in pages}
 
 

@@ -38,14 +38,14 @@ def fields(source: str, node: ast.ClassDef) -> str:
 
 
 class Library(SphinxDirective):
-    """The reference of one module, given by its name."""
+    """The reference of one module, given by its name in the library, as in `data.isic`."""
 
     required_arguments = 1
 
     def run(self):
         """Return a section for the module and one for each public name; Sphinx calls this at each use."""
         name = self.arguments[0]
-        path = Path(self.env.srcdir).parent / "arlrepro" / f"{name}.py"
+        path = Path(self.env.srcdir).parent / "arlrepro" / f"{name.replace('.', '/')}.py"
         self.env.note_dependency(str(path))
         source = path.read_text(encoding="utf8")
         tree = ast.parse(source)

@@ -1,0 +1,1 @@
+"""What the attention term does, and where a network looks."""

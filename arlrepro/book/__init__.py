@@ -1,0 +1,1 @@
+"""Everything that only the pages show; needs the `book` extra."""

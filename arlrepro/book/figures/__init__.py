@@ -1,0 +1,1 @@
+"""Figures and interactive pictures of the pages."""

@@ -1,0 +1,259 @@
+"""Where networks look and what their attention term does, as figures: maps, masks, curves of deletion, α by block.
+
+A lesion is `(image, lesion_mask)`: uint8 pixels (side, side, 3) and a mask of the same sides. A run that was made
+before a measure was added lacks it; every figure here says so and goes on with the rest.
+"""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from arlrepro import registry
+from arlrepro.book.figures.lesions import kind_of
+from arlrepro.book.figures.style import INK, Plane, canvas, draw_outline, enlarge, grey, mean_curve, no_runs, show
+from arlrepro.book.tables.attention import CURVES
+from arlrepro.errors import RunError
+from arlrepro.registry import CLASSES, COLOURS
+from arlrepro.runs.archive import Run
+from arlrepro.runs.study import Study, present
+
+MOST_OCTAVES = 3  # masks are drawn from an eighth to eight times a flat one's weight
+
+
+def map_of(maps: pd.DataFrame, image_id: str, name: str) -> Plane:
+    """One archived map, from the rows of `maps.csv`."""
+    rows = maps[(maps["image_id"] == image_id) & (maps["map"] == name)]
+    if rows.empty:
+        raise RunError(f"no map {name} of {image_id} in maps.csv")
+    return rows.pivot(index="row", columns="column", values="value").to_numpy(dtype=np.float64)
+
+
+def class_activation(maps: pd.DataFrame, image_id: str) -> Plane:
+    """The mean of the outputs' class activation maps of a lesion, its lowest value set to 0."""
+    names = [one for one in CLASSES if (maps["map"] == one).any()]
+    mean = np.mean([map_of(maps, image_id, one) for one in names], axis=0)
+    return mean - mean.min()
+
+
+def seed_shown(study: Study) -> int:
+    """Whose maps are shown: the first seed in which every network's run has gradient maps too, else the first seed."""
+    having = [
+        {run.seed for run in study.of(network) if _gradient_maps(run.measures.get("maps"))}
+        for network in study.profile.networks
+        if study.of(network)
+    ]
+    shared = set.intersection(*having) if having else set()
+    return min(shared or {run.seed for run in study.runs} or {0})
+
+
+def _gradient_maps(maps: pd.DataFrame | None) -> bool:
+    return maps is not None and bool(maps["map"].astype(str).str.startswith("grad_cam.").any())
+
+
+def maps_of_runs(study: Study, seed: int, measure: str = "maps") -> dict[str, pd.DataFrame]:
+    """A table of the runs of one seed, by network; networks whose run lacks it are left out."""
+    runs = {network: [run for run in study.of(network) if run.seed == seed] for network in study.profile.networks}
+    return {
+        network: found[0].measures[measure] for network, found in runs.items() if found and measure in found[0].measures
+    }
+
+
+def attention_maps(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Figure:
+    """Where each network looks: the lesion with its outline, and over it each network's class activation map.
+
+    Args:
+        lesions: by id, image and lesion mask; the ids of archived maps.
+        study: runs with the measure `maps`.
+        seed: which run of each network.
+
+    Returns:
+        A row a lesion; under each map the share of it that lies inside the outline and, where the run has scored the
+        lesion, whether it is a hit or a miss.
+    """
+    maps = maps_of_runs(study, seed)
+    if not maps:
+        return no_runs(study, f" with seed {seed}")
+    return activation_grid(lesions, maps, maps_of_runs(study, seed, "gallery"))
+
+
+def activation_grid(
+    lesions: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    maps: Mapping[str, pd.DataFrame],
+    scores: Mapping[str, pd.DataFrame] | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> Figure:
+    """`attention_maps` for maps that are at hand.
+
+    Args:
+        lesions: by id, image and lesion mask.
+        maps: by network, a table as `cam.maps_of` gives it.
+        scores: by network, `image_id` and a score for each class.
+        kinds: of the lesions, by id; if not given, what stands before the last hyphen of the id.
+    """
+    kinds = kinds or {image_id: image_id.rpartition("-")[0] for image_id in lesions}
+    rows, columns = len(lesions), 1 + len(maps)
+    cell = min(2.3, 9.2 / columns)  # inches: many networks make smaller maps, not a heavier page
+    with canvas(rows, columns, width=cell * columns, height=(cell + 0.3) * rows + 0.2) as (figure, axes):
+        for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
+            show(line[0], image, mask)
+            line[0].set_ylabel(kinds[image_id].replace("_", " "))
+            line[0].set_xlabel(f"{mask.mean():.0%} of the image")
+            for axis, (network, table) in zip(line[1:], maps.items(), strict=True):
+                activation = enlarge(class_activation(table, image_id), len(image))
+                show(axis, grey(image))
+                axis.imshow(activation, cmap="inferno", alpha=0.6)
+                draw_outline(axis, mask)
+                share = f"{(activation * mask).sum() / activation.sum():.0%} inside"
+                scored = (scores or {}).get(network)
+                axis.set_xlabel(
+                    share if scored is None else f"{share}\n{hit_or_miss(kinds[image_id], scored, image_id)}"
+                )
+        for axis, title in zip(axes[0], ["image, outline", *map(registry.network, maps)], strict=True):
+            axis.set_title(title)
+    return figure
+
+
+def hit_or_miss(kind: str, scores: pd.DataFrame, image_id: str) -> str:
+    """What a network said of a lesion at the threshold of 0.5, with the score that decides.
+
+    A lesion of a class is a hit where its score is above 0.5, another one where no score is.
+
+    Example:
+        >>> scores = pd.DataFrame({"image_id": ["a"], "melanoma": [0.7], "seborrheic_keratosis": [0.1]})
+        >>> hit_or_miss("melanoma", scores, "a"), hit_or_miss("nevus", scores, "a")
+        ('hit: melanoma 0.70', 'miss: melanoma 0.70')
+    """
+    row = scores.set_index("image_id").loc[image_id]
+    classes = [one for one in CLASSES if one in row.index and not pd.isna(row[one])]
+    decisive = kind if kind in classes else max(classes, key=lambda one: row[one])
+    hit = (row[decisive] > 0.5) == (kind in classes)
+    return f"{'hit' if hit else 'miss'}: {registry.TASK_WORDS[decisive]} {row[decisive]:.2f}"
+
+
+def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Figure:
+    """Where an ARL network's attention lies, block by block: its masks' mean over channels, over that of a flat mask.
+
+    Args:
+        lesions: by id, image and lesion mask; the ids of archived maps.
+        study: runs with the measure `maps`; the first network with ARL blocks is shown.
+        seed: which of its runs.
+    """
+    run = next((run for run in study.runs if run.seed == seed and len(run.attention)), None)
+    if run is None:
+        return no_runs(study, f" with ARL blocks and seed {seed}")
+    blocks = list(run.attention["block"])
+    table = run.measures["maps"]
+    rows, columns = len(lesions), 1 + len(blocks)
+    with canvas(rows, columns, width=1.75 * columns + 0.7, height=1.75 * rows + 0.3) as (figure, axes):
+        for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
+            show(line[0], image, mask)
+            line[0].set_ylabel(kind_of(image_id))
+            for axis, block in zip(line[1:], blocks, strict=True):
+                octaves = np.log2(np.clip(map_of(table, image_id, block), 2.0**-MOST_OCTAVES, 2.0**MOST_OCTAVES))
+                show(axis, grey(image))
+                values = enlarge(octaves, len(image))
+                drawn = axis.imshow(values, cmap="PuOr_r", vmin=-MOST_OCTAVES, vmax=MOST_OCTAVES, alpha=0.75)
+                draw_outline(axis, mask)
+        for axis, block in zip(axes[0, 1:], blocks, strict=True):
+            axis.set_title(registry.block(block), fontsize=9)
+        bar = figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight over that of a flat mask")
+        bar.set_ticks([-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    return figure
+
+
+def _blocks(run: Run) -> list[str]:
+    return list(run.attention["block"])
+
+
+def alphas(study: Study) -> Figure:
+    """How large the weight α of the attention term gets: by block at the end of training, and over the epochs."""
+    arl = [network for network in present(study) if network.startswith("arl")]
+    if not arl:
+        return no_runs(study, " of a network with ARL blocks")
+    with canvas(1, 1 + len(arl), width=3.2 + 3.8 * len(arl), height=3.3, sharey=True) as (figure, axes):
+        by_block = axes[0, 0]
+        for network in arl:
+            runs = study.of(network)
+            blocks = _blocks(runs[0])
+            ends = np.array([run.attention["alpha"] for run in runs])
+            places = np.arange(1, len(blocks) + 1)
+            for one in ends:
+                by_block.plot(places, one, "o", ms=4, mfc="none", color=COLOURS[network], alpha=0.8)
+            by_block.plot(places, ends.mean(axis=0), "_", ms=14, mew=2.2, color=COLOURS[network])
+            by_block.set_xticks(places, [registry.block_number(block) for block in blocks])
+        start = study.profile.experiment.network.alpha
+        for axis in axes[0]:
+            axis.axhline(start, color=INK, lw=0.9, ls="--")
+        by_block.set(title="α at the end; dashed: at the start", xlabel="stage.block", ylabel="α")
+        for axis, network in zip(axes[0, 1:], arl, strict=True):
+            blocks = _blocks(study.of(network)[0])
+            shades = mpl.colormaps["plasma"](np.linspace(0.3, 0.82, len(blocks)))
+            for block, shade in zip(blocks, shades, strict=True):
+                histories = [run.history.set_index("epoch")[f"alpha_{block}"] for run in study.of(network)]
+                mean_curve(axis, histories, shade, registry.block(block))
+            axis.set(title=f"{registry.network(network)}: α over training", xlabel="epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.legend(ncols=1 + len(blocks) // 5)
+    return figure
+
+
+def deletion_curves(study: Study) -> Figure:
+    """The score as the image is taken away, or put back, in the map's order (solid) and shuffled (dotted)."""
+    having = {
+        network: [run.measures["deletion"] for run in study.of(network) if "deletion" in run.measures]
+        for network in present(study)
+    }
+    having = {network: tables for network, tables in having.items() if tables}
+    if not having:
+        return no_runs(study, " with deletion curves")
+    with canvas(1, len(CURVES), width=7.6, height=3.4, sharey=True) as (figure, axes):
+        for axis, curve in zip(axes[0], CURVES, strict=True):
+            for network, tables in having.items():
+                for ending, style in (("", "-"), ("_shuffled", ":")):
+                    mean = pd.concat(tables).groupby("fraction")[curve + ending].mean()
+                    label = registry.network(network) + (" shuffled" if ending else "")
+                    axis.plot(mean.index, mean, style, color=COLOURS.get(network), label=label)
+            done = "taken away" if curve == "deletion" else "put back"
+            axis.set(title=curve, xlabel=f"share of the image {done}", xlim=(0, 1))
+        axes[0, 0].set_ylabel("score of the class scored highest")
+        axes[0, 1].legend()
+    return figure
+
+
+def term_over_training(study: Study) -> Figure:
+    """How the term grew: the size of α in each epoch times the size of M x over x that the trained network has.
+
+    The masks of the epochs were not kept, so this is the part of the growth that α accounts for; a thin line a run, a
+    thick one the mean over seeds.
+    """
+    arl = [network for network in present(study) if any(len(run.attention) for run in study.of(network))]
+    if not arl:
+        return no_runs(study, " of a network with ARL blocks")
+    with canvas(1, len(arl), width=1.2 + 4.6 * len(arl), height=3.3, sharey=True) as (figure, axes):
+        for axis, network in zip(axes[0], arl, strict=True):
+            runs = study.of(network)
+            blocks = list(runs[0].attention["block"])
+            for number, block in enumerate(blocks):
+                shade = f"C{number % 10}"
+                curves = []
+                for run in runs:
+                    row = run.attention.set_index("block").loc[block]
+                    alpha = run.history.set_index("epoch")[f"alpha_{block}"]
+                    if row["alpha"] != 0:
+                        curves.append(alpha.abs() * row["ratio"] / abs(row["alpha"]))
+                for curve in curves if len(curves) > 1 else ():
+                    axis.plot(curve.index, curve, color=shade, lw=0.7, alpha=0.45)
+                if curves:
+                    mean = pd.concat(curves, axis=1).mean(axis=1)
+                    axis.plot(
+                        mean.index, mean, "o-" if len(mean) == 1 else "-", color=shade, label=registry.block(block)
+                    )
+            axis.set(title=registry.network(network), xlabel="epoch", yscale="log")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes[0, 0].set_ylabel("α M x over x")
+    return figure

@@ -1,0 +1,199 @@
+"""Beside a profile's runs: its images, near-duplicates across splits, baselines, subgroups, external tests.
+
+What needs the images, or who is on them, is archived as numbers in files of its own; of a drawn data set it is computed
+here.
+"""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from arlrepro import paths, registry
+from arlrepro.data import datasets
+from arlrepro.evaluation import formatting
+from arlrepro.evaluation.intervals import Estimate
+from arlrepro.registry import CLASSES
+from arlrepro.runs import baselines, predict
+from arlrepro.runs.archive import summary
+from arlrepro.runs.baselines import AGE_AND_SEX, COLOUR, OF_GROUP, SUBGROUPS
+from arlrepro.runs.study import Study
+
+#: What `arlrepro data check --json` said of a profile's images, beside its archived runs.
+DATA_REPORT = "data.json"
+
+
+def data_report(study: Study) -> dict[str, Any] | None:
+    """The archived report of the data check, if this profile's images have one."""
+    path = paths.archived_folder(study.profile.name) / DATA_REPORT
+    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+
+
+def composition(study: Study) -> pd.DataFrame:
+    """Images of each split by kind, from the archived report of the data check, or counted for a drawn data set."""
+    report = data_report(study)
+    if report is not None:
+        counts = pd.DataFrame.from_dict(report["counts"], orient="index")
+    else:
+        lesions = datasets.open_data(study.profile.experiment.data).lesions
+        counts = lesions.groupby("split", sort=False)[list(CLASSES)].sum().astype(int)
+        counts.insert(0, "images", lesions.groupby("split", sort=False).size())
+        counts["neither"] = counts["images"] - counts[list(CLASSES)].sum(axis=1)
+    shown = counts[["images", *CLASSES, "neither"]]
+    return shown.rename_axis("split").rename(columns=lambda name: name.replace("_", " "))
+
+
+def look_alikes(study: Study) -> pd.DataFrame:
+    """Pairs of images that stand in two splits, the same or look-alikes; no rows for a drawn data set.
+
+    Returns:
+        `image`, `split`, `other image`, `other split`, `pixels` (identical or alike), `correlation` in [-1, 1].
+    """
+    pairs = (data_report(study) or {"pairs": []})["pairs"]
+    rows = [
+        {
+            "image": pair["first"],
+            "split": pair["first_split"],
+            "other image": pair["second"],
+            "other split": pair["second_split"],
+            "pixels": "identical" if pair["is_identical"] else "alike",
+            "correlation": round(pair["correlation"], 3),
+        }
+        for pair in pairs
+    ]
+    return pd.DataFrame(rows, columns=["image", "split", "other image", "other split", "pixels", "correlation"])
+
+
+def without_look_alikes(study: Study) -> Study:
+    """The same runs, scored without the test lesions of which another split has the same picture or a look-alike."""
+    pairs = look_alikes(study)
+    twins = {
+        *pairs.loc[pairs["split"] == "test", "image"],
+        *pairs.loc[pairs["other split"] == "test", "other image"],
+    }
+    runs_without = [
+        replace(run, predictions=run.predictions[~run.predictions["image_id"].isin(twins)]) for run in study.runs
+    ]
+    return replace(study, runs=tuple(runs_without))
+
+
+def colour_baseline(study: Study) -> pd.DataFrame:
+    """Test AUCs of a logistic regression on colour statistics, beside those of the study's runs.
+
+    Its scores are archived beside the runs as `colour.csv`; of a drawn data set they are computed here.
+
+    Returns:
+        A row for it, where it is archived, and for each run; AUC of each task and their mean, with 95 % intervals over
+        lesions.
+    """
+    path = paths.archived_folder(study.profile.name) / COLOUR
+    rows = {}
+    if path.is_file():
+        rows["colour statistics, no network"] = summary(pd.read_csv(path))["test"]
+    elif study.profile.experiment.data.source == "synthetic":
+        dataset, images = datasets.open_images(study.profile.experiment)
+        scores = baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels)
+        rows["colour statistics, no network"] = summary(scores)["test"]
+    rows |= {f"{registry.network(run.network)}, seed {run.seed}": run.metrics["test"] for run in study.runs}
+    return pd.DataFrame.from_dict({name: _aucs(figures) for name, figures in rows.items()}, orient="index")
+
+
+def age_and_sex_baseline(study: Study) -> pd.DataFrame:
+    """AUCs of a logistic regression on age and sex, out of fold on training and on validation, beside the study's runs.
+
+    Returns:
+        A row for each, all validation rows on the same lesions, those whose age and sex are known; no rows where they
+        are known of none. AUC of each task and their mean, with 95 % intervals over lesions.
+    """
+    scores = _scored_by_age_and_sex(study)
+    if scores.empty:
+        return scores
+    by_split = dict(list(scores.groupby("split")))
+    rows = {("training, out of fold", "age and sex, no network"): by_split["training"]}
+    if "validation" in by_split:
+        colour = paths.archived_folder(study.profile.name) / COLOUR
+        validation = {"age and sex, no network": by_split["validation"]}
+        validation |= {"colour statistics, no network": pd.read_csv(colour)} if colour.is_file() else {}
+        validation |= {f"{registry.network(run.network)}, seed {run.seed}": run.predictions for run in study.runs}
+        kept = by_split["validation"]["image_id"]
+        rows |= {
+            ("validation", name): one[(one["split"] == "validation") & one["image_id"].isin(kept)]
+            for name, one in validation.items()
+        }
+    table = pd.DataFrame.from_dict(
+        {key: {"lesions": len(one), **_aucs(summary(one)[one["split"].iloc[0]])} for key, one in rows.items()},
+        orient="index",
+    )
+    table.index.names = ["lesions of", "scored by"]
+    return table
+
+
+def _scored_by_age_and_sex(study: Study) -> pd.DataFrame:
+    path = paths.archived_folder(study.profile.name) / AGE_AND_SEX
+    if path.is_file():
+        return pd.read_csv(path)
+    if study.profile.experiment.data.source != "synthetic":
+        return pd.DataFrame()
+    known = baselines.people(datasets.open_data(study.profile.experiment.data).lesions)
+    return baselines.score_by_age_and_sex(known) if len(known) else pd.DataFrame()
+
+
+def _aucs(figures: dict[str, Any]) -> dict[str, str]:
+    """The AUC of each task and their mean, with their intervals, from what `archive.summary` says of a split."""
+    by_task = {f"AUC, {registry.TASK_WORDS[one]}": _with_interval(figures.get(one, {}), "auc") for one in CLASSES}
+    return {**by_task, "mean AUC": _with_interval(figures, "mean_auc")}
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> str:
+    return formatting.with_interval(Estimate(figures[name], *figures[f"{name}_ci"])) if name in figures else ""
+
+
+def subgroups(study: Study) -> pd.DataFrame:
+    """The archived figures by sex and age group, or those of a drawn data set; no rows where there are none."""
+    path = paths.archived_folder(study.profile.name) / SUBGROUPS
+    if path.is_file():
+        return subgroups_table(pd.read_csv(path))
+    if study.profile.experiment.data.source != "synthetic":
+        return pd.DataFrame()
+    known = baselines.people(datasets.open_data(study.profile.experiment.data).lesions)
+    return subgroups_table(baselines.subgroups(study, known))
+
+
+def external_tests(study: Study) -> pd.DataFrame:
+    """The archived external tests: AUC of each run on another data set and the paired differences; empty if not run.
+
+    Returns:
+        A row a data set, class, and run or difference: `AUC [95 % CI]` and, for a difference, `p`.
+    """
+    rows = {}
+    for name, found in predict.read_external_tests(study.profile.name).items():
+        for task, figures in found["classes"].items():
+            where = (f"{name}, {found['lesions']} lesions", f"{registry.TASK_WORDS[task]} ({figures['positives']})")
+            for run, one in figures["runs"].items():
+                rows[(*where, run)] = (formatting.with_interval(Estimate(one["auc"], *one["auc_ci"])), "")
+            for pair, one in figures["differences"].items():
+                rows[(*where, pair)] = (
+                    formatting.signed(Estimate(one["value"], *one["ci"])),
+                    formatting.p_value(one["p"]),
+                )
+    index = pd.MultiIndex.from_tuples(list(rows), names=["data set", "class", "of"]) if rows else None
+    return pd.DataFrame(list(rows.values()), index=index, columns=["AUC [95 % CI]", "p"])
+
+
+def subgroups_table(figures: pd.DataFrame) -> pd.DataFrame:
+    """What `subgroups` found, to be read: an empty cell where a group has too few lesions."""
+    if figures.empty:
+        return figures
+    shown = pd.DataFrame(
+        {
+            "network": figures["network"].map(registry.network),
+            "task": figures["task"].map(registry.TASK_WORDS),
+            **{name: figures[name] for name in ("group", "lesions", "diseased")},
+        }
+    )
+    for name, title in OF_GROUP.items():
+        triples = figures[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
+        shown[title] = ["" if np.isnan(one[0]) else formatting.with_interval(Estimate(*one)) for one in triples]
+    return shown.assign(seeds=figures["seeds"]).set_index(["network", "task", "group"])

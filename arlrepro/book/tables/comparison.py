@@ -1,0 +1,269 @@
+"""The main results as tables: networks beside the published ones, differences with intervals, verdicts.
+
+A Study in, a DataFrame with words for headers out; no network, no image.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from arlrepro import registry
+from arlrepro.book.tables.networks import costs
+from arlrepro.book.tables.runs import runs_table
+from arlrepro.errors import MetricError
+from arlrepro.evaluation import formatting
+from arlrepro.evaluation.comparisons import equivalence_p, holm
+from arlrepro.evaluation.intervals import Difference
+from arlrepro.paper.claims import Verdict
+from arlrepro.paper.published import published, published_effect, published_value
+from arlrepro.registry import AUCS, CLASSES, OURS, PAPER, ROWS, parameters
+from arlrepro.runs import estimates
+from arlrepro.runs.crossvalidation import difference, fold_auc, pairs
+from arlrepro.runs.study import Study, every_network, partners
+
+#: The columns of the table of differences.
+DIFFERENCES = [
+    *("comparison", "figure", PAPER, OURS, "p", "p (Holm)", "margin", "p (smaller than the margin)"),
+    *("error through lesions", "error through seeds", "seeds", "interval over"),
+]
+
+ORIGINS = {
+    "challenge": "entry of the challenge",
+    "later": "later work",
+    "paper": "the paper",
+    "reimplementation": "re-implementation",
+}
+
+
+def networks_of_paper() -> list[str]:
+    """Our names of the networks for which a number of the paper itself is known, in the order of the file."""
+    known = published().dropna(subset="value")
+    return list(dict.fromkeys(known.loc[known["origin"] == "paper", "network"]))
+
+
+def resnet_vs_arl(study: Study) -> pd.DataFrame:
+    """The main table: each network's test figures, the paper's beside ours.
+
+    Returns:
+        Rows: network and task, the networks of the study and those whose published figures are known. Columns: AUC,
+        ACC, SEN and SPE at 0.5, each the paper's and ours with its 95 % interval; ours averaged over the seeds, which
+        the last columns name with what the interval covers. Empty: not known, or not run.
+    """
+    shown = list(dict.fromkeys([*study.profile.networks, *networks_of_paper()]))
+    shown.sort(
+        key=lambda network: (
+            list(registry.NETWORK_WORDS).index(network) // 2,
+            list(registry.NETWORK_WORDS).index(network),
+        )
+    )
+    rows = {}
+    for network in shown:
+        for task, quantities in ROWS.items():
+            row: dict[tuple[str, str], str] = {}
+            over = ("", "")
+            for metric, quantity in quantities.items():
+                row[registry.METRICS[metric], PAPER] = formatting.number(published_value(network, quantity))
+                row[registry.METRICS[metric], OURS] = ""
+                if ours := estimates.known(estimates.figure, study, network, quantity):
+                    row[registry.METRICS[metric], OURS] = formatting.with_interval(ours.estimate)
+                    over = (formatting.seeds(ours.seeds), ours.over)
+            row["our runs", "seeds"], row["our runs", "interval over"] = over
+            rows[registry.network(network), registry.TASK_WORDS[task]] = row
+    table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
+    table.index.names = ["network", "task"]
+    return table
+
+
+def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
+    """Each claim with its verdict, what was expected, what was found and what that rests on."""
+    rows = []
+    for one in decided:
+        is_difference = one.claim.rule == "difference"
+        as_text = "{:+.3f}" if is_difference else "{:.0f}" if one.claim.rule == "exact" else "{:.3f}"
+        rows.append(
+            {
+                "claim": one.claim.claim + (" (exploratory)" if one.claim.exploratory else ""),
+                "verdict": one.shown,
+                "expected": "" if one.effect is None else as_text.format(one.effect),
+                OURS: one.found,
+                "p (Holm)": formatting.p_value(one.p_adjusted),
+                "runs": len(one.runs) or "",
+                "why": one.reason,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def differences(study: Study) -> pd.DataFrame:
+    """Is the other network better than the ResNet of its depth? Differences of test AUCs on the same lesions.
+
+    Returns:
+        A row a pair and AUC: the paper's difference of that depth, ours with its interval, p and p after Holm over the
+        three AUCs of the pair; the margin of equivalence, which is the paper's difference at 50 layers, and p of the
+        claim that ours is smaller than that to both sides (exploratory: the margin was set after a first look); and
+        the standard errors through lesions and through seeds. Pairs without runs are left out.
+    """
+    rows = []
+    for base, other in partners(study):
+        known = {one: estimates.known(estimates.difference, study, (base, other), one) for one in AUCS}
+        found = {quantity: ours for quantity, ours in known.items() if ours}
+        # Reason: a member of the family that has no runs counts as p = 1, so that the family keeps its size.
+        adjusted = holm(np.array([found[one].estimate.p if one in found else 1.0 for one in AUCS]))
+        for (quantity, ours), p_holm in zip(known.items(), adjusted, strict=True):
+            if ours is None:
+                continue
+            gain = published_effect((base, other), quantity)
+            rows.append(
+                {
+                    "comparison": f"{registry.network(other)} minus {registry.network(base)}",
+                    "figure": registry.QUANTITIES[quantity],
+                    PAPER: "" if gain is None else f"{gain:+.3f}",
+                    OURS: formatting.signed(ours.estimate),
+                    "p": formatting.p_value(ours.estimate.p),
+                    "p (Holm)": formatting.p_value(float(p_holm)),
+                    "margin": f"±{margin:.3f}" if (margin := _margin(quantity)) else "",
+                    "p (smaller than the margin)": formatting.p_value(_equivalence_p(ours.estimate, margin)),
+                    "error through lesions": formatting.number(ours.estimate.lesion_variance**0.5),
+                    "error through seeds": formatting.number(ours.estimate.seed_variance**0.5),
+                    "seeds": formatting.seeds(ours.seeds),
+                    "interval over": ours.over,
+                }
+            )
+    return pd.DataFrame(rows, columns=DIFFERENCES)
+
+
+def _margin(quantity: str) -> float | None:
+    """Below which difference two networks are called equivalent: the published gain of ARL-CNN50 over ResNet-50."""
+    return published_effect(("resnet50", "arl_cnn50"), quantity)
+
+
+def _equivalence_p(found: Difference, margin: float | None) -> float:
+    try:
+        return float("nan") if margin is None else equivalence_p(found, abs(margin))
+    except MetricError:  # a difference without a standard error
+        return float("nan")
+
+
+def networks(study: Study) -> pd.DataFrame:
+    """ResNet, ARL-CNN and the other attention networks at both depths: the paper's AUCs, ours, parameters, time.
+
+    Returns:
+        A row a network that has a name here, whether or not it was run by the study's protocol; AUCs of ours averaged
+        over seeds with their 95 % intervals; what their weights started from. Empty: not known, or not run.
+    """
+    every = every_network(study)
+    rows = {}
+    for network in registry.NETWORK_WORDS:
+        row: dict[tuple[str, str], str] = {}
+        over = ""
+        for quantity in AUCS:
+            ours = estimates.known(estimates.figure, every, network, quantity)
+            row[registry.QUANTITIES[quantity], PAPER] = formatting.number(published_value(network, quantity))
+            row[registry.QUANTITIES[quantity], OURS] = formatting.with_interval(ours.estimate) if ours else ""
+            over = ours.over if ours else over
+        runs = every.of(network)
+        count = parameters().get(network)
+        minutes = [run.environment["seconds"] / 60 for run in runs]
+        row["", "parameters"] = f"{count:,}" if count else ""
+        row["our runs", "seeds"] = formatting.seeds(tuple(run.seed for run in runs)) if runs else "not run"
+        row["our runs", "interval over"] = over
+        row["our runs", "started from"] = registry.start(runs[0].experiment.network.weights) if runs else ""
+        row["our runs", "minutes each"] = formatting.over_seeds(minutes, 1) if minutes else ""
+        rows[registry.network(network)] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index.name = "network"
+    return table
+
+
+def entries(study: Study) -> pd.DataFrame:
+    """Published AUCs on the same test set, and ours: the challenge's entries, later work, the paper, its repetitions.
+
+    Returns:
+        A row for each report with an AUC that a source gives, then a row a network of the study; the source of each, or
+        the seeds. Other networks, other training images and other sizes of image: not a comparison like with like.
+    """
+    numbers = published()
+    areas = numbers[(numbers["metric"] == "auc") & numbers["value"].notna() & numbers["origin"].isin(list(ORIGINS))]
+    tasks = ("mean", *CLASSES)
+    rows = []
+    for (report, origin), figures in areas.groupby(["row", "origin"], sort=False):
+        shown = {one.task: formatting.number(one.value, one.decimals) for one in figures.itertuples()}
+        sources = ", ".join(dict.fromkeys(figures["source"]))
+        rows.append((ORIGINS[origin], report, *(shown.get(task, "") for task in tasks), sources))
+    rows.sort(key=lambda row: list(ORIGINS.values()).index(row[0]))
+    for network in study.profile.networks:
+        found = [estimates.known(estimates.figure, study, network, quantity) for quantity in AUCS]
+        shown_ours = [formatting.with_interval(one.estimate) if one else "" for one in found]
+        seeds = next((formatting.seeds(one.seeds) for one in found if one), "not run")
+        rows.append((f"ours, {study.profile.name}", registry.network(network), *shown_ours, seeds))
+    columns = ["kind", "who", "mean AUC", *(f"AUC, {registry.TASK_WORDS[one]}" for one in CLASSES), "known from"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def main_tables(study: Study) -> list[pd.DataFrame]:
+    """What a terminal shows of a study, the most wanted first: figures, differences and runs; differences of folds."""
+    if study.profile.experiment.data.folds:
+        return [cross_validated_differences(study), by_fold(study)]
+    return [resnet_vs_arl(study), differences(study), runs_table(study)]
+
+
+#: The tables of a study that a paper would print, by the name of their files.
+PRINTED: dict[str, Callable[[Study], pd.DataFrame]] = {
+    "resnet-against-arl": resnet_vs_arl,
+    "differences": differences,
+    "networks": networks,
+    "entries": entries,
+    "costs": costs,
+    "runs": runs_table,
+}
+
+
+def by_fold(study: Study) -> pd.DataFrame:
+    """Both networks' test AUCs in each planned fold and their difference; a row without a number is not there yet.
+
+    Returns:
+        Rows: networks, repetition and fold. Columns: the lesions tested; by AUC each network's and the difference.
+    """
+    rows = {}
+    for networks, seed, fold, *runs in pairs(study):
+        tested = [len(run.of("test")) for run in runs if run is not None]
+        row: dict[tuple[str, str], str] = {("", "lesions"): str(tested[0]) if tested else ""}
+        for quantity in AUCS:
+            figure = registry.QUANTITIES[quantity]
+            first, second = (None if run is None else fold_auc(run, quantity) for run in runs)
+            for network, area in zip(networks, (first, second), strict=True):
+                row[figure, registry.network(network)] = formatting.number(area)
+            row[figure, "difference"] = "" if first is None or second is None else f"{second - first:+z.3f}"
+        rows[registry.network(networks[1]), seed, fold] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.rename_axis(index=["against ResNet", "repetition", "fold"]) if rows else table
+
+
+def cross_validated_differences(study: Study) -> pd.DataFrame:
+    """Is the other network better than the ResNet of its depth, over all folds that are there?
+
+    Returns:
+        A row a pair and AUC: the paper's difference of that depth, ours with its interval, p and p after Holm over the
+        three AUCs of the pair, and the folds it is over; empty cells where fewer than two folds have both networks.
+    """
+    rows = []
+    planned = study.profile.experiment.data.folds * len(study.profile.seeds)
+    for networks in partners(study):
+        there = sum(pair == networks and None not in runs for pair, _, _, *runs in pairs(study))
+        found = [difference(study, networks, one)[0] for one in AUCS] if there > 1 else []
+        adjusted = holm(np.array([one.p for one in found])) if found else np.array([])
+        for place, quantity in enumerate(AUCS):
+            gain = published_effect(networks, quantity)
+            rows.append(
+                {
+                    "comparison": f"{registry.network(networks[1])} minus {registry.network(networks[0])}",
+                    "figure": registry.QUANTITIES[quantity],
+                    PAPER: "" if gain is None else f"{gain:+.3f}",
+                    OURS: formatting.signed(found[place]) if found else "",
+                    "p": formatting.p_value(found[place].p) if found else "",
+                    "p (Holm)": formatting.p_value(float(adjusted[place])) if found else "",
+                    "folds": f"{there} of {planned}",
+                }
+            )
+    return pd.DataFrame(rows)

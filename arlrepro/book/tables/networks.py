@@ -1,0 +1,212 @@
+"""Networks beside one another as tables: sizes, costs, variants of the ARL block, other kinds of attention.
+
+Which variants there are is data, in `profiles`. A row without runs says so. Throughput and memory are those of the
+archived benchmark, as `make bench` measured it on one machine.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from arlrepro import registry
+from arlrepro.book.tables import attention
+from arlrepro.errors import RunError
+from arlrepro.evaluation import formatting
+from arlrepro.evaluation.intervals import Difference, Estimate
+from arlrepro.paths import RESULTS, root
+from arlrepro.registry import FROM_IMAGENET, IMAGENET, LITE, parameters, sizes
+from arlrepro.runs import estimates
+from arlrepro.runs.estimates import Outcome, known
+from arlrepro.runs.study import Study, every_network, partners, read_companions
+
+QUANTITY = "mean_auc"
+COLUMNS = ("mean AUC [95 % CI]", "difference [95 % CI]", "p", "compared in", "runs", "started from")
+
+#: Of a row of the archived benchmark; where a ratio was not taken turn by turn, the last two are lacking.
+TIMING_COLUMNS = ["what", "precision", "a second", "unit", "ratio", "ratio to", "least", "most"]
+
+
+def variants(study: Study) -> pd.DataFrame:
+    """Is each part of the block worth having? Every ARL network as it is, and with one part changed.
+
+    Returns:
+        A row a network and variant: its mean AUC on the test lesions; the network as it is minus the variant, on the
+        same lesions and seeds; how many of its planned runs are there, and what their weights started from.
+    """
+    rows = {}
+    for resnet, arl in partners(study):
+        if arl.startswith("arl"):
+            rows[arl, "as it is"] = _cells(study, arl)
+            gain = known(estimates.difference, study, (resnet, arl), QUANTITY)
+            rows[arl, f"α fixed at zero, {registry.network(resnet)}"] = _cells(study, resnet, gain)
+            gain = known(estimates.difference, study, [arl], f"removal.{QUANTITY}")
+            rows[arl, "term taken out after training"] = {**_cells(study, arl, gain), COLUMNS[0]: ""}
+            for name, part in read_companions(study, "ablation").items():
+                gain = known(estimates.variant_difference, study, part, arl, QUANTITY)
+                rows[arl, name] = _cells(part, arl, gain)
+    index = pd.MultiIndex.from_tuples(
+        [(registry.network(arl), name) for arl, name in rows], names=["network", "variant"]
+    )
+    table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
+    return table.rename(columns={COLUMNS[1]: "as it is minus this [95 % CI]"})
+
+
+def terms(study: Study) -> pd.DataFrame:
+    """How large is the attention term of each variant, and what does a trained network lose without it?
+
+    Returns:
+        A row a network, variant and block, and one for all blocks together: α, the term over x
+        (`attention.term_sizes`), and the mean AUC as it is minus that with the term taken out after training
+        (`attention.removal`).
+    """
+    rows = []
+    parts = {"as it is": study, **read_companions(study, "ablation")}
+    for arl in [network for _, network in partners(study) if network.startswith("arl")]:
+        for name, part in parts.items():
+            there = Study(part.profile, tuple(part.of(arl)))
+            sizes = {row["block"]: row for row in attention.term_sizes(there).to_dict("records")}
+            for lost in attention.removal(there).to_dict("records") or [{}]:
+                size = sizes.get(lost.get("taken out of"), {})
+                rows.append(
+                    {
+                        "network": registry.network(arl),
+                        "variant": name,
+                        "block": lost.get("taken out of", ""),
+                        **{title: size.get(title, "") for title in ("α", "α M x over x")},
+                        "mean AUC lost without it [95 % CI]": lost.get("mean AUC", ""),
+                        "p": lost.get("p, mean AUC", ""),
+                        "runs": len(there.runs),
+                    }
+                )
+    columns = ["network", "variant", "block", "α", "α M x over x", "mean AUC lost without it [95 % CI]", "p", "runs"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:3])
+
+
+def other_networks(study: Study) -> pd.DataFrame:
+    """What do other kinds of attention give? Each network minus the ResNet of its depth, by one protocol.
+
+    Returns:
+        A row a network: its mean AUC on the test lesions, the difference on the same lesions and seeds, how many of its
+        planned runs are there, and what their weights started from.
+    """
+    every = every_network(study)
+    gains = {
+        network: known(estimates.difference, every, (resnet, network), QUANTITY) for resnet, network in partners(every)
+    }
+    rows = {
+        network: _cells(part, network, gains.get(network))
+        for part in (study, *read_companions(study, "networks").values())
+        for network in part.profile.networks
+    }
+    index = pd.Index([registry.network(network) for network in rows], name="network")
+    table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
+    return table.rename(columns={COLUMNS[1]: "minus ResNet [95 % CI]"})
+
+
+def _cells(study: Study, network: str, difference: Outcome[Difference] | None = None) -> dict[str, str]:
+    """A row's cells; empty where the runs have no answer."""
+    figure: Outcome[Estimate] | None = known(estimates.figure, study, network, QUANTITY)
+    planned = sum(one.network.name == network for one in study.profile.experiments()) * len(study.profile.seeds)
+    cells = (
+        formatting.with_interval(figure.estimate) if figure else "",
+        formatting.signed(difference.estimate) if difference else "",
+        formatting.p_value(difference.estimate.p) if difference else "",
+        formatting.seeds(difference.seeds) if difference else "",
+        f"{len(study.of(network))} of {planned}",
+        registry.start(study.profile.experiment.network.weights),
+    )
+    return dict(zip(COLUMNS, cells, strict=True))
+
+
+def _benchmark() -> dict[str, Any]:
+    path = root() / RESULTS / "benchmark.json"
+    if not path.is_file():
+        raise RunError(f"{path}: not there; `make bench` writes it")
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def machine() -> str:
+    """The machine of the archived benchmark, in a line."""
+    told = _benchmark()["machine"]
+    units = "with" if told["bfloat16_units"] else "without"
+    return (
+        f"Measured on {told['device']}, {units} bfloat16 units, {told['threads']} threads, "
+        f"torch {told['torch']}, {told['batch_size']} patches a batch, medians of {told['repeats']}."
+    )
+
+
+def timings() -> pd.DataFrame:
+    """The archived benchmark: what was timed, how much a second, and its time over another's.
+
+    Returns:
+        A row a case and precision; the ratio is the median over turns in which both were timed, beside the least and
+        the most in a single turn, where those were kept.
+    """
+    rows = pd.DataFrame(_benchmark()["rows"]).reindex(columns=TIMING_COLUMNS)
+    shown = pd.DataFrame(
+        {
+            "what": rows["what"],
+            "precision": rows["precision"],
+            "a second": [f"{value:.1f} {unit}" for value, unit in zip(rows["a second"], rows["unit"], strict=True)],
+            "time over another's": [
+                f"{ratio:.2f} x {other}" for ratio, other in zip(rows["ratio"], rows["ratio to"], strict=True)
+            ],
+            "in single turns": [
+                f"{least:.2f} to {most:.2f}" if most > least else ""
+                for least, most in zip(rows["least"], rows["most"], strict=True)
+            ],
+        }
+    )
+    return shown.set_index(["what", "precision"])
+
+
+def memory() -> pd.DataFrame:
+    """The archived benchmark's peak memory of a training, by the number of images, and what each further image adds."""
+    rows = pd.DataFrame(_benchmark().get("memory", []), columns=["what", "MiB", "MiB an image more"])
+    return rows.set_index("what").round({"MiB": 0, "MiB an image more": 2}).astype({"MiB": int})
+
+
+def trainable() -> pd.DataFrame:
+    """Every network that can be trained here: its size, and what its weights can start from.
+
+    Returns:
+        A row a network, by depth: parameters, with one output; those over the plain network's, the ResNet of its depth
+        or EfficientNet-Lite0; multiply-adds of a patch of 224 px, in millions; where its first weights can come from
+        beside a random draw.
+    """
+    rows = []
+    for network, size in sizes().iterrows():
+        kind, depth = (network, "") if network in LITE else (str(network)[:-2], str(network)[-2:])
+        plain = f"resnet{depth}" if depth else LITE[0]
+        part = FROM_IMAGENET.get(kind, "all but the head and its gates")
+        rows.append(
+            {
+                "network": registry.network(str(network)),
+                "parameters": f"{size['parameters']:,}",
+                "more than the plain network": f"{size['parameters'] - parameters()[plain]:+,}",
+                "multiply-adds, millions": f"{size['multiply_adds'] / 1e6:,.1f}",
+                "from ImageNet": part if network in (*IMAGENET, *LITE) else "nothing",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def costs(study: Study) -> pd.DataFrame:
+    """What attention costs: parameters, and minutes of a run, a network a row."""
+    rows = []
+    for network in study.profile.networks:
+        runs = study.of(network)
+        minutes = [run.environment["seconds"] / 60 for run in runs]
+        rows.append(
+            {
+                "network": registry.network(network),
+                "parameters": f"{parameters()[network]:,}" if network in parameters() else "",
+                "runs": len(runs),
+                "minutes a run, median": formatting.number(float(np.median(minutes)), 1) if runs else "",
+                "shortest to longest": f"{min(minutes):.1f} to {max(minutes):.1f}" if runs else "",
+                "device": ", ".join(dict.fromkeys(run.environment["device"] for run in runs)),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,302 @@
+"""What is known and chosen before any result, as tables: published numbers, data, settings, departures from the paper.
+
+Settings and departures are read from the comments of the code itself, so that the text cannot drift from it.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from arlrepro import registry
+from arlrepro.config import Experiment
+from arlrepro.evaluation import formatting
+from arlrepro.evaluation.intervals import Estimate, confusion_intervals
+from arlrepro.evaluation.power import detectable_difference, detectable_in_cross_validation
+from arlrepro.paper import consistency
+from arlrepro.paper.published import LESIONS, POSITIVES, SOURCES, published, published_value
+from arlrepro.profiles import ISIC2017_256_CV, Profile
+from arlrepro.registry import CLASSES, SPLITS
+
+CODE = Path(__file__).parents[2]
+#: Words that begin a comment with a meaning, and so end the one before.
+KEYWORDS = ("Paper", "Departure", "Reason", "Effect", "Source")
+#: Said of a departure whose comment names no effect.
+NOT_MEASURED = "not measured"
+
+
+def published_numbers() -> pd.DataFrame:
+    """Every published number, a row for each who reports them, with where it is known from.
+
+    Returns:
+        Columns by task and metric; empty where no source gives the number.
+    """
+    numbers = published()
+    numbers["shown"] = [formatting.number(one.value, one.decimals) for one in numbers.itertuples()]
+    rows = list(dict.fromkeys(numbers["row"]))
+    columns = list(dict.fromkeys(zip(numbers["task"], numbers["metric"], strict=True)))
+    table = numbers.pivot(index="row", columns=["task", "metric"], values="shown").loc[rows, columns]
+    table.columns = pd.MultiIndex.from_tuples(
+        [(registry.TASK_WORDS[task], registry.METRICS[metric]) for task, metric in columns]
+    )
+    sources = numbers[numbers["source"] != ""].groupby("row")["source"].agg(lambda some: ", ".join(dict.fromkeys(some)))
+    table["known from", ""] = sources.reindex(rows).fillna("no source known to us")
+    table.index.name = "reported by"
+    return table
+
+
+def consistency_table() -> pd.DataFrame:
+    """Can each published row be true on 600 lesions? The counts that its rounded shares leave possible.
+
+    Returns:
+        A row for each report and task of which a share is known.
+    """
+    rows = []
+    for checked in consistency.checked_rows():
+        matrix = checked.only_matrix
+        shares = {
+            registry.METRICS[name]: formatting.number(one.value, one.decimals) for name, one in checked.reported.items()
+        }
+        counts = ("", "")
+        if matrix is not None:
+            counts = (
+                f"{matrix.true_positives} of {matrix.positives}",
+                f"{matrix.true_negatives} of {matrix.negatives}",
+            )
+        rows.append(
+            {
+                "reported by": checked.row,
+                "task": registry.TASK_WORDS[checked.task],
+                **{name: shares.get(name, "") for name in ("ACC", "SEN", "SPE")},
+                "verdict": checked.verdict,
+                "diseased found": counts[0],
+                "others left alone": counts[1],
+                "mlscorecheck": "possible" if consistency.second_opinion(checked) else "impossible",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def published_aucs() -> pd.DataFrame:
+    """Each published AUC with the 95 % interval that its value and the counts of the test set give it."""
+    found = consistency.published_auc_intervals()
+    return pd.DataFrame(
+        {
+            "reported by": found["row"],
+            "task": found["task"].map(registry.TASK_WORDS),
+            "AUC [95 % CI]": [
+                formatting.with_interval(Estimate(one.auc, one.low, one.high)) for one in found.itertuples()
+            ],
+        }
+    )
+
+
+def recovered_shares() -> pd.DataFrame:
+    """Shares of the rows of which the confusion matrix is known for certain, with the 95 % intervals that it gives."""
+    rows = []
+    for checked in consistency.checked_rows():
+        if checked.only_matrix is not None:
+            intervals = confusion_intervals(checked.only_matrix)
+            shares = {
+                f"{registry.METRICS[name]} [95 % CI]": formatting.with_interval(one) for name, one in intervals.items()
+            }
+            rows.append({"reported by": checked.row, "task": registry.TASK_WORDS[checked.task], **shares})
+    return pd.DataFrame(rows)
+
+
+def mcnemar_bounds() -> pd.DataFrame:
+    """Could the published decisions of ARL-CNN50 and ResNet-50 be told apart? McNemar's p, as far as counts bound it.
+
+    Returns:
+        A row for each who reports both networks, task and share: how many lesions more ARL-CNN50 decides rightly, on
+        how few and how many lesions the two may differ, and the lowest and highest p value that this allows.
+    """
+    matrices = {(one.row, one.task): one.only_matrix for one in consistency.checked_rows()}
+    rows = []
+    for (row, task), base in matrices.items():
+        other = matrices.get((row.replace("ResNet-50", "ARL-CNN50"), task))
+        if "ResNet-50" not in row or base is None or other is None:
+            continue
+        for share, bounds in consistency.compare_matrices(base, other).items():
+            rows.append(
+                {
+                    "reported by": f"{row.replace('ResNet-50', 'ARL-CNN50')} against {row}",
+                    "task": registry.TASK_WORDS[task],
+                    "share": registry.METRICS[share],
+                    "lesions more": f"{other.parts(share)[0] - base.parts(share)[0]:+d}",
+                    "lesions on which they differ": f"{bounds.fewest_discordant} to {bounds.most_discordant}",
+                    "lowest p": formatting.p_value(bounds.lowest_p),
+                    "highest p": formatting.p_value(bounds.highest_p),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def designs() -> pd.DataFrame:
+    """Which difference could be found? The test set alone, and (repeated) cross-validation over all images.
+
+    Returns:
+        A row a design and task: lesions that are scored, the smallest gain over the published AUC of ResNet-50 that is
+        found at 80 % power where the two AUC estimates correlate at 0.7, and at 0.9; the published gain beside them.
+    """
+    folds = ISIC2017_256_CV.experiment.data.folds
+    rows = []
+    for task in CLASSES:
+        low, high = (published_value(network, f"{task}.auc") for network in ("resnet50", "arl_cnn50"))
+        assert low is not None and high is not None
+        for repetitions in (0, 1, 2, 5, 10):
+            splits = ("test",) if repetitions == 0 else SPLITS
+            positives = sum(POSITIVES[split][task] for split in splits)
+            lesions = sum(LESIONS[split] for split in splits)
+            counts = (positives, lesions - positives)
+            smallest = {
+                f"found at correlation {correlation}": formatting.number(
+                    detectable_difference(low, *counts, correlation)
+                    if repetitions == 0
+                    else detectable_in_cross_validation(low, *counts, correlation, folds, repetitions)
+                )
+                for correlation in (0.7, 0.9)
+            }
+            times = "once" if repetitions == 1 else f"{repetitions} times"
+            rows.append(
+                {
+                    "task": registry.TASK_WORDS[task],
+                    "design": f"{folds}-fold cross-validation, {times}" if repetitions else "the test set alone",
+                    "lesions scored": f"{lesions:,}",
+                    **smallest,
+                    "published gain": f"{high - low:.3f}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def sources() -> pd.DataFrame:
+    """What the short names of sources stand for."""
+    return pd.DataFrame({"source": SOURCES.keys(), "stands for": SOURCES.values()})
+
+
+# Settings
+
+
+@cache
+def _field_comments() -> dict[tuple[str, str], str]:
+    """The comment of every field of the config's dataclasses, by class and field."""
+    source = (CODE / "config.py").read_text(encoding="utf8")
+    comments = dict(_comments(source))
+    return {
+        (kind.name, entry.target.id): " ".join(
+            comments[line] for line in range(entry.lineno, (entry.end_lineno or entry.lineno) + 1) if line in comments
+        )
+        for kind in ast.parse(source).body
+        if isinstance(kind, ast.ClassDef)
+        for entry in kind.body
+        if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name)
+    }
+
+
+def _comments(source: str) -> Iterator[tuple[int, str]]:
+    """The comments of a module, each with its line."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string.lstrip("#: ").rstrip()
+
+
+def settings(profile: Profile) -> pd.DataFrame:
+    """The protocol of a profile field by field, the full one beside it, with the field's meaning and source.
+
+    Returns:
+        Rows: section and field. "full protocol" is the default of the config: the paper's where the last column names
+        a source, else our choice; "this profile" is empty where it is the same.
+    """
+    rows = []
+    for section in fields(Experiment):
+        ours, default = getattr(profile.experiment, section.name), getattr(Experiment(), section.name)
+        pairs = (
+            [(entry.name, getattr(ours, entry.name), getattr(default, entry.name)) for entry in fields(ours)]
+            if is_dataclass(ours)
+            else [(section.name, ours, default)]
+        )
+        owner = type(ours).__name__ if is_dataclass(ours) else Experiment.__name__
+        for name, here, papers in pairs:
+            if (owner, name) == ("NetworkConfig", "name"):
+                here, papers = ", ".join(map(registry.network, profile.networks)), registry.network(papers)
+            rows.append(
+                {
+                    "section": section.name,
+                    "field": name,
+                    "full protocol": _shown(papers),
+                    "this profile": "" if here == papers else _shown(here),
+                    "meaning, unit, source": _field_comments()[owner, name],
+                }
+            )
+    return pd.DataFrame(rows).set_index(["section", "field"])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(_shown(one) for one in value) if isinstance(value, tuple) else str(value)
+
+
+# Departures
+
+
+def departures() -> pd.DataFrame:
+    """Every departure from the paper, as the comment beside the code says it, with its reason and its effect.
+
+    Returns:
+        Columns `module`, `departure`, `reason`, `effect`, in the order of the modules' names and lines.
+    """
+    rows = [
+        {"module": ".".join(path.relative_to(CODE).with_suffix("").parts), **marked}
+        for path in sorted(CODE.rglob("*.py"))
+        if "Departure: " in (source := path.read_text(encoding="utf8"))
+        for marked in departures_in(source)
+    ]
+    return pd.DataFrame(rows, columns=["module", "departure", "reason", "effect"])
+
+
+def departures_in(source: str) -> list[dict[str, str]]:
+    """The departures that a module's comments and docstrings name.
+
+    Example:
+        >>> departures_in("# Departure: five seeds; the paper\\n# has one.\\n# Reason: noise.\\nx = 1  # Paper: so.")
+        [{'departure': 'five seeds; the paper has one.', 'reason': 'noise.', 'effect': 'not measured'}]
+    """
+    found: list[dict[str, str]] = []
+    for paragraph in _paragraphs(source):
+        marks = re.split(rf"(?:^|\n)({'|'.join(KEYWORDS)}): ", paragraph)
+        for keyword, text in zip(marks[1::2], marks[2::2], strict=True):
+            said = " ".join(text.split())
+            if keyword == "Departure":
+                found.append({"departure": said, "reason": "", "effect": NOT_MEASURED})
+            elif keyword in ("Reason", "Effect") and found and marks[1] == "Departure":
+                found[-1][keyword.lower()] = said
+    return found
+
+
+def _paragraphs(source: str) -> Iterator[str]:
+    """Comments that fill neighbouring lines together, paragraphs of docstrings, in the order of their lines."""
+    blocks: list[tuple[int, str]] = []
+    lines, last = source.splitlines(), -1
+    for line, text in _comments(source):
+        alone = lines[line - 1].lstrip().startswith("#")
+        if alone and line == last + 1:
+            blocks[-1] = (blocks[-1][0], f"{blocks[-1][1]}\n{text}")
+        else:
+            blocks.append((line, text))
+        last = line if alone else -1
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
+            blocks += [(node.body[0].lineno, part) for part in docstring.split("\n\n")]
+    return (text for _, text in sorted(blocks, key=lambda block: block[0]))

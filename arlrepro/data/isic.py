@@ -1,0 +1,352 @@
+"""ISIC-2017 on disk: labels, splits, masks, age and sex, in the official file layout, zipped or extracted.
+
+Two more layouts give the same :class:`IsicDataset`: a plain folder of images with one CSV of the same columns, and
+HAM10000 as distributed.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+from PIL import Image
+
+from arlrepro.data.files import (
+    IMAGE_SUFFIXES,
+    StoredFile,
+    crc32s,
+    decode_image,
+    decode_mask,
+    find,
+    list_files,
+    read_table,
+)
+from arlrepro.errors import ConfigError, DatasetError, some
+from arlrepro.registry import CLASSES, SPLITS
+
+#: The official name of each split.
+OFFICIAL = {"training": "ISIC-2017_Training", "validation": "ISIC-2017_Validation", "test": "ISIC-2017_Test_v2"}
+UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none")  # ages and sexes, as the official CSVs and HAM10000's write them
+
+_LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
+_MASK = "_segmentation"  # ends the name of a lesion mask
+_NO_IMAGE = ("_superpixels", _MASK)  # end the names of what lies beside the images to classify
+
+#: Told of each fault: where, what, which (every offender), what to do. Reading goes on without the offenders.
+Report = Callable[[object, str, Sequence[str], str], None]
+
+
+def refuse(where: object, what: str, which: Sequence[str], remedy: str) -> None:
+    """The usual report: the first fault ends the reading.
+
+    Raises:
+        DatasetError: always.
+    """
+    raise DatasetError(f"{where}: {what}: {some(which)}. {remedy}")
+
+
+@dataclass(frozen=True, eq=False)
+class IsicDataset:
+    """Labelled images on disk; nothing is decoded until asked for."""
+
+    root: Path
+    lesions: pd.DataFrame  # index image_id; split, melanoma, seborrheic_keratosis, age, sex, has_mask, mask_source
+    images: Mapping[str, StoredFile]
+    masks: Mapping[str, StoredFile]
+    unlabelled: tuple[StoredFile, ...] = ()  # images and masks that no row of the CSVs names
+
+    def image_bytes(self, image_id: str) -> bytes:
+        """The image file's bytes as they are on disk."""
+        return self._file(self.images, image_id, "image").read()
+
+    def open_image(self, image_id: str) -> Image.Image:
+        """Decode one image, RGB and upright."""
+        return decode_image(self._file(self.images, image_id, "image"))
+
+    def read_mask(self, image_id: str) -> Bool[np.ndarray, "height width"]:
+        """Decode one lesion mask: True inside the lesion."""
+        return decode_mask(self._file(self.masks, image_id, "mask"))
+
+    def _file(self, files: Mapping[str, StoredFile], image_id: str, what: str) -> StoredFile:
+        if image_id not in files:
+            raise DatasetError(f"{self.root}: no {what} of {image_id!r}; {len(files)} of {len(self.lesions)} have one.")
+        return files[image_id]
+
+    @cached_property
+    def image_crc32s(self) -> dict[str, int]:
+        """The CRC-32 of each image file, in the order of the lesions; files of an extracted archive are read for it."""
+        return crc32s(self.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over each lesion's id, split and labels and the CRC-32 and size of its image file.
+
+        The same images have the same fingerprint, zipped or extracted.
+        """
+        digest = hashlib.sha256()
+        for image_id, *row in self.lesions[["split", *CLASSES]].itertuples():
+            digest.update(repr((image_id, *row, self.image_crc32s[image_id], self.images[image_id].size)).encode())
+        return digest.hexdigest()
+
+    def with_splits(self, split: pd.Series) -> "IsicDataset":
+        """The same images and labels dealt otherwise into splits; the fingerprint stays, it says what is on disk."""
+        dealt = replace(self, lesions=self.lesions.assign(split=split))
+        vars(dealt)["fingerprint"] = self.fingerprint  # where `cached_property` looks first
+        return dealt
+
+
+def read_dataset(root: Path, splits: Sequence[str] = SPLITS, report: Report = refuse) -> IsicDataset:
+    r"""Read what a folder says of its images: the official ISIC-2017 layout, or a plain folder with one CSV.
+
+    Of each official split, ``<split>_Part3_GroundTruth.csv`` and ``<split>_Data`` are needed, the latter as the
+    archive or the folder extracted from it; ``<split>_Part1_GroundTruth`` (lesion masks) is used where it is there.
+    A plain folder holds images and one CSV with ``image_id,melanoma,seborrheic_keratosis`` and, if wanted,
+    ``split`` (else every row is of the test split), ``age_approximate`` and ``sex``.
+
+    Args:
+        root: the folder.
+        splits: which of "training", "validation", "test" to read.
+        report: told of every fault; raises by default.
+
+    Returns:
+        The data set, its lesions in the order of the splits, then of the CSV.
+
+    Raises:
+        DatasetError: a file or column is missing, or the first fault of the content.
+        ConfigError: no such split.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> folder = Path(mkdtemp())
+        >>> Image.new("RGB", (8, 8)).save(folder / "mole.png")
+        >>> _ = (folder / "mine.csv").write_text("image_id,melanoma,seborrheic_keratosis\nmole,1,0\n")
+        >>> read_dataset(folder).lesions["split"].to_dict()
+        {'mole': 'test'}
+    """
+    root = Path(root)
+    if unknown := [split for split in splits if split not in SPLITS]:
+        raise ConfigError(f"unknown splits {some(unknown)}; known: {', '.join(SPLITS)}")
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder. Run `arlrepro data download`, or name the folder with --data.")
+    if (root / "HAM10000_metadata.csv").exists():
+        return _of_splits(read_ham10000(root, report), splits)
+    if any((root / f"{name}_Part3_GroundTruth.csv").exists() for name in OFFICIAL.values()):
+        return _joined([_read_official_split(root, split, report) for split in SPLITS if split in splits], report)
+    return _of_splits(_read_plain(root, report), splits)
+
+
+def with_extra(dataset: IsicDataset, extra: IsicDataset) -> IsicDataset:
+    """A data set with more training images, see :mod:`arlrepro.data.extra_images`; the other splits stay as they are.
+
+    Raises:
+        DatasetError: an extra image is in the data set already, or is not a training image.
+    """
+    if foreign := list(extra.lesions.index[extra.lesions["split"] != "training"]):
+        refuse(extra.root, f"{len(foreign)} extra images are not of the training split", foreign, "Take them out.")
+    if again := list(dataset.lesions.index.intersection(extra.lesions.index)):
+        refuse(extra.root, f"{len(again)} extra images are in {dataset.root} already", again, "Take them out.")
+    return _of_splits(_joined([dataset, extra], refuse), SPLITS)
+
+
+def read_ham10000(root: Path, report: Report = refuse) -> IsicDataset:
+    """Read HAM10000 as distributed: ``HAM10000_metadata.csv`` and the images, zipped or not; all are of the test split.
+
+    Melanoma is `dx` = mel, against the rest. HAM10000 has no class for seborrheic keratosis: its `bkl` puts them
+    together with solar lentigines and lichen-planus-like keratoses, and is what ``seborrheic_keratosis`` says here.
+
+    Returns:
+        The data set, with two more columns: `lesion_id` (several images may show one lesion) and `dx`.
+
+    Raises:
+        DatasetError: as :func:`read_dataset`.
+
+    Source:
+        Tschandl, Rosendahl, Kittler, Scientific Data 5:180161, 2018.
+    """
+    root = Path(root)
+    labels_csv = _table_at(root, "HAM10000_metadata.csv")
+    table = read_table(labels_csv)
+    _require(table, ("image_id", "lesion_id", "dx", "age", "sex"), labels_csv)
+    is_melanoma, is_bkl = (table["dx"].eq(dx).map({True: "1", False: "0"}) for dx in ("mel", "bkl"))
+    table = table.assign(melanoma=is_melanoma, seborrheic_keratosis=is_bkl).rename(columns={"age": "age_approximate"})
+    lesions = _with_people(_lesions(table, labels_csv, "test", report, ["lesion_id", "dx"]), table, labels_csv, report)
+    files = [file for place in (root, *sorted(root.glob("HAM10000_*.zip"))) for file in list_files(place)]
+    return _with_files(root, lesions, files, files, "official", report)
+
+
+def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
+    name = OFFICIAL[split]
+    labels_csv = _table_at(root, f"{name}_Part3_GroundTruth.csv")
+    data = find(root, f"{name}_Data")
+    if data is None:
+        raise DatasetError(f"{root}: neither {name}_Data.zip nor the folder {name}_Data. Run `arlrepro data download`.")
+    files, labels = list_files(data), read_table(labels_csv)
+    lesions = _lesions(labels, labels_csv, split, report)
+    for metadata_csv in [file for file in files if file.name.endswith("_metadata.csv")][:1]:
+        people = read_table(metadata_csv)
+        lesions = _with_people(lesions, people, metadata_csv, report)
+        is_foreign = ~people["image_id"].isin(labels["image_id"])
+        _report_rows(people, is_foreign, f"name no lesion of {labels_csv.base}", "Remove them.", metadata_csv, report)
+        _report_rows(people, people["image_id"].duplicated(), "repeat an id", "Keep one of each.", metadata_csv, report)
+    # The test split's automatic masks are a network's, published with Mahbod et al. 2020; a person's are preferred.
+    sources = {"official": f"{name}_Part1_GroundTruth", "automatic": f"{name}_auto_masks_SkinFPN"}
+    for mask_source, archive in sources.items():
+        if place := find(root, archive):
+            return _with_files(root, lesions, files, list_files(place), mask_source, report)
+    return _with_files(root, lesions, files, [], "", report)
+
+
+def _read_plain(root: Path, report: Report) -> IsicDataset:
+    names = sorted(path.name for path in root.iterdir() if path.suffix.lower() == ".csv" and path.name[0] != ".")
+    tables = {file: read_table(file) for file in (_table_at(root, name) for name in names)}
+    tables = {file: table for file, table in tables.items() if "image_id" in table.columns}
+    if len(tables) != 1:
+        raise DatasetError(
+            f"{root}: no {OFFICIAL['training']}_Part3_GroundTruth.csv, and {len(tables)} CSVs with a column image_id. "
+            "Give the official files, or a folder of images with one CSV of image_id,melanoma,seborrheic_keratosis."
+        )
+    [(labels_csv, table)] = tables.items()
+    lesions = _lesions(table, labels_csv, "test", report)
+    if "age_approximate" in table.columns:
+        lesions = _with_people(lesions, table, labels_csv, report)
+    files = list_files(root)
+    return _with_files(root, lesions, files, files, "own", report)
+
+
+def _table_at(root: Path, name: str) -> StoredFile:
+    if not (root / name).is_file():
+        raise DatasetError(f"{root}: no {name}. Run `arlrepro data download`, or name the right folder with --data.")
+    return StoredFile(root, name, (root / name).stat().st_size)
+
+
+def _require(table: pd.DataFrame, columns: Sequence[str], where: StoredFile) -> None:
+    if missing := [column for column in columns if column not in table.columns]:
+        raise DatasetError(f"{where}: no column {some(missing)}; it has {some(list(table.columns), 20)}.")
+
+
+def _report_rows(table: pd.DataFrame, is_bad: pd.Series, what: str, remedy: str, where: object, report: Report) -> None:
+    if is_bad.any():
+        ids = table["image_id"][is_bad]
+        report(where, f"{len(ids)} of {len(table)} rows {what}", [repr(text) for text in ids.unique()], remedy)
+
+
+def _lesions(
+    table: pd.DataFrame, where: StoredFile, split: str, report: Report, also: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Split and labels by image id, of the rows of a label CSV that can be used; the others are reported."""
+    _require(table, ("image_id", *CLASSES), where)
+    if "split" not in table.columns:
+        table = table.assign(split=split)
+    table = table.assign(image_id=table["image_id"].map(_composed))
+    labels = table[list(CLASSES)].apply(lambda column: column.map(_LABELS))
+    is_bad = {
+        "have an id that is no file name": (~table["image_id"].map(_is_file_name), "Rename them."),
+        "repeat an id": (table["image_id"].duplicated(), "Keep one row of each."),
+        "have a label that is neither 0 nor 1": (labels.isna().any(axis=1), "Mend them."),
+        "are both melanoma and seborrheic keratosis": (labels.eq(1).all(axis=1), "A lesion is one of them at most."),
+        "are of an unknown split": (~table["split"].isin(SPLITS), f"Known are {', '.join(SPLITS)}."),
+    }
+    for what, (rows, remedy) in is_bad.items():
+        _report_rows(table, rows, what, remedy, where, report)
+    usable = ~pd.concat([rows for rows, _ in is_bad.values()], axis=1).any(axis=1)
+    lesions = table[["image_id", "split"]].join(labels)[usable].astype(dict.fromkeys(CLASSES, "int8"))
+    return lesions.assign(age=np.nan, sex="").join(table[list(also)]).set_index("image_id")
+
+
+def _with_people(lesions: pd.DataFrame, table: pd.DataFrame, where: StoredFile, report: Report) -> pd.DataFrame:
+    """Add age (years, NaN unknown) and sex ("" unknown); an entry that is neither is reported and left unknown."""
+    _require(table, ("image_id", "age_approximate", "sex"), where)
+    table = table.assign(image_id=table["image_id"].map(_composed), sex=table["sex"].str.lower())
+    age = pd.to_numeric(table["age_approximate"], errors="coerce")
+    age = age.where(age.between(0, 120))
+    is_bad = {
+        "have an age not from 0 to 120": age.isna() & ~table["age_approximate"].str.lower().isin(UNKNOWN),
+        "have a sex not female or male": ~table["sex"].isin(["female", "male", *UNKNOWN]),
+    }
+    for what, rows in is_bad.items():
+        _report_rows(table, rows, what, "Write unknown where it is.", where, report)
+    people = table.assign(age=age).drop_duplicates("image_id").set_index("image_id").reindex(lesions.index)
+    return lesions.assign(age=people["age"], sex=people["sex"].where(people["sex"].isin(["female", "male"]), ""))
+
+
+def _with_files(
+    root: Path,
+    lesions: pd.DataFrame,
+    files: Sequence[StoredFile],
+    mask_files: Sequence[StoredFile],
+    mask_source: str,
+    report: Report,
+) -> IsicDataset:
+    """Join lesions and files by id; lesions without an image are reported and left out."""
+    images = [file for file in files if file.suffix in IMAGE_SUFFIXES and not file.stem.endswith(_NO_IMAGE)]
+    masks = [file for file in mask_files if file.suffix == ".png" and file.stem.endswith(_MASK)]
+    image_of, mask_of = _by_id(images, "", report), _by_id(masks, _MASK, report)
+    if without := [image_id for image_id in lesions.index if image_id not in image_of]:
+        place = images[0].container if images else root
+        what = f"{len(without)} of {len(lesions)} lesions have no image"
+        report(place, what, without, "Fetch the images again, or take the rows out of the CSV.")
+    lesions = lesions.drop(index=without)
+    has_mask = lesions.index.isin(list(mask_of))
+    return IsicDataset(
+        root,
+        lesions.assign(has_mask=has_mask, mask_source=np.where(has_mask, mask_source, "")),
+        {image_id: image_of[image_id] for image_id in lesions.index},
+        {image_id: mask_of[image_id] for image_id in lesions.index if image_id in mask_of},
+        tuple(file for of in (image_of, mask_of) for image_id, file in of.items() if image_id not in lesions.index),
+    )
+
+
+def _of_splits(dataset: IsicDataset, splits: Sequence[str]) -> IsicDataset:
+    """The lesions of these splits, in the splits' order."""
+    of_split = dict(list(dataset.lesions.groupby("split")))
+    missing = [split for split in splits if split not in of_split]
+    if len(missing) == len(splits):
+        raise DatasetError(
+            f"{dataset.root}: no labelled image of {some(missing)}; it has those of {some(list(of_split))}."
+        )
+    lesions = pd.concat([of_split[split] for split in SPLITS if split in splits and split in of_split])
+    return replace(dataset, lesions=lesions, images={image_id: dataset.images[image_id] for image_id in lesions.index})
+
+
+def _joined(parts: Sequence[IsicDataset], report: Report) -> IsicDataset:
+    """One data set of all splits; an id in two of them is reported and kept in the first."""
+    lesions = pd.concat([part.lesions for part in parts])
+    is_again = lesions.index.duplicated()
+    if is_again.any():
+        again = list(lesions.index[is_again])
+        report(parts[0].root, f"{len(again)} ids stand in more than one split", again, "Keep each in one.")
+    images: dict[str, StoredFile] = {}
+    masks: dict[str, StoredFile] = {}
+    for part in reversed(parts):
+        images, masks = images | dict(part.images), masks | dict(part.masks)
+    lesions = lesions[~is_again]
+    return IsicDataset(
+        parts[0].root,
+        lesions,
+        {image_id: images[image_id] for image_id in lesions.index},
+        masks,
+        tuple(file for part in parts for file in part.unlabelled),
+    )
+
+
+def _by_id(files: Sequence[StoredFile], ending: str, report: Report) -> dict[str, StoredFile]:
+    """Files by the image id in their names, the first of each; more than one of an id is reported."""
+    by_id: dict[str, StoredFile] = {}
+    doubled = [str(file) for file in files if by_id.setdefault(file.stem.removesuffix(ending), file) is not file]
+    if doubled:
+        report(files[0].container, f"{len(doubled)} of {len(files)} files repeat an id", doubled, "Keep one of each.")
+    return by_id
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _is_file_name(text: str) -> bool:
+    is_usual = text.isprintable() and not set(text) & set('/\\:*?<>|"')
+    return is_usual and 0 < len(text) <= 200 and not text.startswith(".")

@@ -1,0 +1,1 @@
+"""Dermoscopic images drawn by rules, whose lesions, signs and masks are known."""

@@ -1,0 +1,1 @@
+"""Arrays in, metrics with intervals out; no torch."""

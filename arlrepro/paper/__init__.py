@@ -1,0 +1,1 @@
+"""The publication: its numbers, whether they can be true, the claims and their verdicts."""

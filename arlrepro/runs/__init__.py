@@ -1,0 +1,1 @@
+"""A run: made, measured, stored, read back, compared."""

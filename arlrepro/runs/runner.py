@@ -1,0 +1,286 @@
+"""Making runs: data opened, a network trained or loaded and measured, all written as one folder.
+
+Live runs lie in `runs/<profile>/<id>/`, with their weights; archived ones in `results/<profile>/<id>/`, small text
+files that are committed. A folder appears under its final name only when it is complete.
+"""
+
+import importlib.metadata
+import platform
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from arlrepro import paths
+from arlrepro.config import Experiment
+from arlrepro.data import datasets, isic
+from arlrepro.errors import ConfigError, RunError
+from arlrepro.profiles import profile
+from arlrepro.progress import advance, bar
+from arlrepro.runs.archive import WEIGHTS, Run, read_run, write_run
+from arlrepro.runs.study import Study, read_study
+from arlrepro.runs.weights import load_network, save_weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from arlrepro.data.lesions import DataModule
+
+LOGS = ("none", "csv", "tensorboard")
+
+
+def set_up_data(experiment: Experiment, data: str, device: str) -> "DataModule":
+    """Choose the device, open and decode the data; of several processes one decodes, and the others wait."""
+    from arlrepro.data.lesions import DataModule
+    from arlrepro.models.devices import choose_device
+    from arlrepro.training.distributed import launch
+
+    where = choose_device(device)
+    with launch(where).rank_zero_first():
+        return DataModule(*datasets.open_images(experiment, data), where)
+
+
+def train_or_load(
+    experiment: Experiment,
+    seed: int,
+    folder: Path,
+    *,
+    data: str = "",
+    device: str = "auto",
+    datamodule: "DataModule | None" = None,
+    log: str = "none",
+    checkpoint_every: float = 300.0,
+) -> Run:
+    """Load a run that is there, or train, measure and write it; of several processes the first one writes.
+
+    Args:
+        experiment: what to run.
+        seed: of the run.
+        folder: where runs of this profile lie; the run becomes `folder/<id>`, while it trains `folder/<id>.part`. If
+            several machines train, it lies on a disk that they share.
+        data: see `datasets.open_data`.
+        device: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        datamodule: images already on the device, if several runs share them.
+        log: `csv` or `tensorboard` keeps the history in the run's folder in that form, too, while it grows.
+        checkpoint_every: seconds; so much is lost at most if the process is killed.
+
+    Returns:
+        The run, read back from disk.
+
+    Raises:
+        RunError: the run that is there was made from other images.
+    """
+    done = folder / experiment.run_id(seed)
+    if done.is_dir():
+        run = read_run(done)
+        if datamodule is not None:
+            _refuse_other_images(run, datamodule.dataset)
+        if experiment.data.source == "synthetic" and run.environment.get("drawing") != datasets.drawing():
+            raise RunError(f"{done}: its lesions were drawn by other code than today's; remove it to make it again")
+        return run
+    from arlrepro.models.pretrained import locate
+    from arlrepro.runs import measures
+    from arlrepro.training.checkpoint import Checkpoint
+    from arlrepro.training.distributed import launch
+    from arlrepro.training.trainer import train
+
+    if experiment.network.weights != "none":
+        locate(experiment.network.weights)  # Reason: what is lacking is said before the images are decoded
+    datamodule = (datamodule or set_up_data(experiment, data, device)).for_run(experiment, seed)
+    fabric = launch(datamodule.device)
+    part = folder / f"{done.name}.part"
+    part.mkdir(parents=True, exist_ok=True)
+    checkpoint = Checkpoint(part / "state", datamodule.dataset.fingerprint, checkpoint_every)
+    logger = _logger(log, part) if fabric.is_global_zero else None
+    with bar(total=experiment.train.epochs, desc=done.name, unit="epoch", disable=not fabric.is_global_zero) as epochs:
+
+        def watch(epoch: int, _epochs: int, row: dict[str, int | float]) -> None:
+            advance(epochs, epoch)
+            shown = {key: f"{row[key]:.3f}" for key in row if key.startswith(("training_loss", "validation_auc"))}
+            epochs.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})
+            if logger is not None:
+                logger.log_metrics(row, step=epoch)
+                logger.save()
+
+        trained = train(
+            experiment, seed, datamodule.lesions("training"), datamodule.lesions("validation"), checkpoint, watch
+        )
+    if fabric.is_global_zero:
+        if logger is not None:
+            logger.finalize("success")
+        run = Run(
+            experiment=experiment,
+            seed=seed,
+            data_fingerprint=datamodule.dataset.fingerprint,
+            environment=_environment(
+                experiment, datamodule.device, fabric.world_size, trained.history["seconds"].sum()
+            ),
+            history=trained.history,
+            attention=pd.DataFrame(),
+            predictions=pd.DataFrame(),
+        )
+        run = measures.of_run(run, trained.network, datamodule)
+        save_weights(trained.network, part / WEIGHTS)
+        write_run(run, part)
+        checkpoint.path.unlink()
+        part.rename(done)
+    fabric.barrier()
+    return read_run(done)
+
+
+def _logger(kind: str, folder: Path) -> Any:
+    """One of Lightning Fabric's loggers, which writes to `<folder>/log`; None for `none`."""
+    from lightning_fabric import loggers
+
+    if kind not in LOGS:
+        raise ConfigError(f"unknown log {kind!r}; known: {', '.join(LOGS)}")
+    if kind == "none":
+        return None
+    try:
+        chosen = loggers.CSVLogger if kind == "csv" else loggers.TensorBoardLogger
+        return chosen(folder, name="log")
+    except ModuleNotFoundError as error:
+        raise ConfigError("log tensorboard needs a package that is not here: pip install tensorboard") from error
+
+
+def _refuse_other_images(run: Run, dataset: isic.IsicDataset) -> None:
+    if dataset.fingerprint != run.data_fingerprint:
+        raise RunError(
+            f"{run.folder}: made from the images {run.data_fingerprint[:12]}, but {dataset.root} holds "
+            f"{dataset.fingerprint[:12]}; give the folder it was made from"
+        )
+
+
+def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
+    """Measure a finished run once more from its weights, after a measure was added or changed; its scores stay.
+
+    Raises:
+        RunError: the weights are not here, or the images are not those the run was made from.
+    """
+    from arlrepro.runs import measures
+
+    run = read_run(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder}: no {WEIGHTS}; only a live run can be measured, runs/<profile>/<id>")
+    datamodule = set_up_data(run.experiment, data, device).for_run(run.experiment, run.seed)
+    _refuse_other_images(run, datamodule.dataset)
+    measured = measures.of_run(run, load_network(run, device), datamodule)
+    environment = {**run.environment, "drawing": datasets.drawing()}
+    write_run(replace(measured, predictions=run.predictions, environment=environment), folder)
+    return read_run(folder)
+
+
+def archive(run_folder: Path, results: Path) -> Path:
+    """Copy what readers need of a live run, its text files without the weights, to where committed results lie.
+
+    Args:
+        run_folder: of a finished run.
+        results: folder of the profile's archived runs, `results/<profile>`.
+
+    Returns:
+        The archived run's folder.
+    """
+    run = read_run(run_folder)
+    target = results / run.id
+    part = results / f"{run.id}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    write_run(run, part)
+    if target.exists():
+        shutil.rmtree(target)
+    part.rename(target)
+    return target
+
+
+def reproduce(
+    profile_name: str,
+    data: str = "",
+    device: str = "auto",
+    *,
+    first_seed_only: bool = False,
+    missing_only: bool = False,
+    log: str = "none",
+) -> Study:
+    """Run what a profile's matrix lacks, with a progress bar over the runs; runs that are here are read.
+
+    Args:
+        profile_name: the profile.
+        data: see `datasets.open_data`.
+        device: see `train_or_load`.
+        first_seed_only: make one run of each network and task, enough to draw pictures with.
+        missing_only: leave out the runs that are archived, made here or elsewhere.
+        log: see `train_or_load`.
+
+    Returns:
+        The runs that are here; with `missing_only` the archived ones, too.
+    """
+    chosen = profile(profile_name)
+    folder = paths.live_folder(chosen.name)
+    seeds = chosen.seeds[:1] if first_seed_only else chosen.seeds
+    wanted = [(experiment, seed) for seed in seeds for experiment in chosen.experiments()]
+    if missing_only:
+        archived = paths.archived_folder(chosen.name)
+        wanted = [
+            (experiment, seed) for experiment, seed in wanted if not (archived / experiment.run_id(seed)).is_dir()
+        ]
+    missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
+    runs = [train_or_load(experiment, seed, folder) for experiment, seed in wanted if (experiment, seed) not in missing]
+    datamodule = set_up_data(chosen.experiment, data, device) if missing else None
+    progress = bar(total=len(wanted), initial=len(runs), desc=f"runs of {chosen.name}", unit="run", disable=not missing)
+    with progress:
+        for left, (experiment, seed) in zip(range(len(missing), 0, -1), missing, strict=True):
+            if runs:
+                hours = left * float(np.mean([run.environment["seconds"] for run in runs])) / 3600
+                progress.set_postfix_str(f"about {hours:.1f} h of training left")
+            runs.append(train_or_load(experiment, seed, folder, datamodule=datamodule, log=log))
+            progress.set_postfix_str("", refresh=False)
+            progress.update()
+    here = read_study(chosen, folder)
+    return _with_archived(here) if missing_only else here
+
+
+def _with_archived(here: Study) -> Study:
+    """The archived runs of a study's profile, and those of the study that are not archived yet."""
+    archived = read_study(here.profile, paths.archived_folder(here.profile.name)).runs
+    known = {run.id for run in archived}
+    return Study(here.profile, (*archived, *(run for run in here.runs if run.id not in known)))
+
+
+def open_study(profile_name: str, data: str = "") -> Study:
+    """What a notebook starts from: the runs of a profile.
+
+    A synthetic profile is run here and now where runs are missing. A profile of real images is read from its archive;
+    with `data`, the first seed of each network is trained where its weights are not here, to draw pictures with.
+    """
+    chosen = profile(profile_name)
+    if chosen.experiment.data.folds:
+        raise ConfigError(f"profile {chosen.name} is cross-validation, shown on the pages of the profile it repeats")
+    if chosen.experiment.data.source == "synthetic":
+        return reproduce(profile_name)
+    return _with_archived(reproduce(profile_name, data, first_seed_only=True) if data else Study(chosen, ()))
+
+
+def _environment(experiment: Experiment, device: "torch.device", processes: int, seconds: float) -> dict[str, Any]:
+    """Where a run was made: versions, weights, device, processes and their threads, how long the training took."""
+    import torch
+
+    from arlrepro.models.pretrained import locate, sha256
+
+    start = experiment.network.weights
+
+    packages = ("arlrepro", "torch", "torchvision", "numpy", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+        "drawing": datasets.drawing(),
+        **({} if start == "none" else {"weights": {"name": start, "sha256": sha256(locate(start))}}),
+        "seconds": round(float(seconds), 1),
+    }

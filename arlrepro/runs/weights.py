@@ -1,0 +1,107 @@
+"""Weights of a run: saved, loaded, and rounded to float16 for anyone to try, held to the scores they give."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arlrepro.errors import RunError
+from arlrepro.paths import committed_weights
+from arlrepro.runs.archive import WEIGHTS, Run, read_run
+
+if TYPE_CHECKING:
+    import torch
+
+#: A rounded network's scores may differ by this much, of 1, from those of the network as it was trained.
+TOLERANCE = 0.005
+
+
+def round_weights(network: "torch.nn.Module") -> "dict[str, torch.Tensor]":
+    """A network's state dict with its floating numbers in float16.
+
+    Raises:
+        RunError: a number is too large for float16.
+    """
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    rounded = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    if large := [name for name, value in rounded.items() if not value.isfinite().all()]:
+        raise RunError(f"float16 cannot hold the weights: too large in {', '.join(large[:5])}")
+    return rounded
+
+
+def commit_weights(folder: Path) -> Path:
+    """Write a live run's weights, rounded, to where committed ones lie.
+
+    The drawn lesions of the gallery are scored by both networks, so that no rounding that matters is committed.
+
+    Args:
+        folder: of the run, with its weights.
+
+    Returns:
+        `weights/<id>.safetensors`.
+
+    Raises:
+        RunError: the weights are not here, float16 cannot hold them, or a score changes by more than `TOLERANCE`.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from arlrepro.data.lesions import gallery
+    from arlrepro.data.patches import evaluation_boxes
+    from arlrepro.models.inference import score
+
+    run = read_run(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder}: no {WEIGHTS}; only a live run has weights to round, runs/<profile>/<id>")
+    experiment, network = run.experiment, load_network(run, "cpu")
+    rounded = round_weights(network)
+    drawn = gallery(experiment, torch.device("cpu"))
+    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
+
+    def scores() -> np.ndarray:
+        return score(network, drawn, boxes, experiment.evaluation_patches, experiment.train.precision)
+
+    before = scores()
+    network.load_state_dict(rounded)
+    if (change := float(np.abs(scores() - before).max())) > TOLERANCE:
+        raise RunError(f"{run.id}: rounding to float16 changes a score by {change:.4f}, more than {TOLERANCE}")
+    path = committed_weights(run.id)
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file(rounded, part)
+    return part.replace(path)
+
+
+def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
+    """The trained network of a run, in evaluation mode: of a live one as trained, else from its committed weights.
+
+    Raises:
+        RunError: the run's weights are not here; the message says how to get them.
+    """
+    from safetensors.torch import load_file
+
+    from arlrepro.models.arl_cnn import build
+    from arlrepro.models.devices import choose_device
+
+    places = [*([run.folder / WEIGHTS] if run.folder else []), committed_weights(run.id)]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        profile_name = run.folder.parent.name if run.folder else "NAME"
+        raise RunError(
+            f"{run.id}: no {WEIGHTS} in {run.folder}; archived runs keep none: train it with `arlrepro train "
+            f"--profile {profile_name} --network {run.network} --task {run.experiment.task} --seed {run.seed}`"
+        )
+    where = choose_device(device)
+    # Reason: the weights that it started from are replaced, and need not be here any more.
+    blank = replace(run.experiment, network=replace(run.experiment.network, weights="none"))
+    network = build(blank, run.seed, where)
+    network.load_state_dict(load_file(path))  # rounded weights are widened again
+    return network.eval()
+
+
+def save_weights(network: "torch.nn.Module", path: Path) -> None:
+    """Write a network's state dict as safetensors."""
+    from safetensors.torch import save_file
+
+    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)

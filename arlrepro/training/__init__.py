@@ -1,0 +1,1 @@
+"""One training: the loop, its checkpoint, the processes that share it."""

@@ -1,0 +1,193 @@
+"""Tables on where networks look: numbers a reader can count, and a word where a run lacks what is asked."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from arlrepro.book.figures.attention import deletion_curves, term_over_training
+from arlrepro.book.tables import attention
+from arlrepro.profiles import ISIC2017_256
+from arlrepro.runs.archive import Run
+from arlrepro.runs.study import Study
+from helpers.made_runs import BLOCKS, LESIONS, made_study
+
+GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
+OLD = made_study(GAINS, seeds=(0, 1))
+EMPTY = Study(ISIC2017_256, ())
+IDS = [f"test_MADE_{number:04d}" for number in range(LESIONS)]
+SPREAD = np.linspace(-0.05, 0.05, LESIONS)
+FRACTIONS = np.linspace(0, 1, 11)
+
+
+def measured(run: Run) -> Run:
+    """A run with every measure: an ARL-CNN's maps have a tenth more inside, an untrained network's a quarter."""
+    share = (0.6 if len(run.attention) else 0.5) + SPREAD + 0.01 * run.seed
+    focus = pd.DataFrame({"image_id": IDS, "area": 0.25, "share": share, "peak_inside": 1, "overlap": share / 2})
+    steps = {"nothing": share, "fc": share - 0.1, "everything": 0.25 + SPREAD / 2}
+    sanity = pd.concat(
+        [
+            pd.DataFrame({"image_id": IDS, "untrained": step, "share": value, "peak_inside": 1, "overlap": value / 2})
+            for step, value in steps.items()
+        ]
+    )
+    sanity["correlation"] = np.where(sanity["untrained"] == "nothing", 1.0, 0.2) + np.tile(SPREAD, 3) / 10
+    curves = {"deletion": 1 - FRACTIONS, "insertion": FRACTIONS}  # an area of a half, and a shuffled one of 0.6 and 0.4
+    rows = [
+        pd.DataFrame(
+            {"image_id": one, "fraction": FRACTIONS, **{name: line + shift for name, line in curves.items()}}
+        ).assign(deletion_shuffled=0.6 + shift / 2, insertion_shuffled=0.4 + shift / 2)
+        for one, shift in zip(IDS, SPREAD, strict=True)
+    ]
+    measures = {
+        **run.measures,
+        **dict.fromkeys(("focus", "focus_training", "focus_drawn", "focus_signs"), focus),
+        **dict.fromkeys(("gallery", "patches"), pd.DataFrame({"image_id": IDS})),
+        "sanity": sanity,
+        "deletion": pd.concat(rows),
+    }
+    if len(run.attention):
+        measures["terms"] = pd.concat(
+            [
+                pd.DataFrame({"image_id": IDS, "block": block, "to_shortcut": 0.01 * (1 + SPREAD), "to_residual": 0.02})
+                for block in BLOCKS
+            ]
+        )
+    return replace(run, measures=measures)
+
+
+NEW = replace(OLD, runs=tuple(map(measured, OLD.runs)))
+TABLES = (attention.where, attention.sanity, attention.deletion, attention.sizes, attention.answer)
+
+
+def test_the_difference_is_a_tenth_more_inside():
+    table = attention.where(NEW).loc["test images, automatic outlines"]
+    assert table.index.tolist() == ["ResNet-14", "ARL-CNN14", "ARL-CNN14 minus ResNet-14", "a map that ignores it"]
+    assert table.loc["ARL-CNN14 minus ResNet-14", "map inside"].startswith("+0.100 [")
+    assert table.loc["ARL-CNN14", "map inside"].startswith("0.605 [")  # the mean of seeds 0 and 1
+    assert table["seeds"].tolist() == ["seeds 0, 1"] * 3 + [""]
+
+
+def test_the_interval_of_a_share_ends_where_shares_do():
+    apart = tuple(
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(peak_inside=run.seed)})
+        for run in NEW.runs
+    )
+    table = attention.where(replace(NEW, runs=apart)).loc["test images, automatic outlines"]
+    assert table.loc["ARL-CNN14", "highest point inside"] == "0.500 [0.000, 1.000]"
+
+
+def test_the_interval_of_a_difference_of_shares_ends_where_such_do():
+    apart = tuple(
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(peak_inside=inside)})
+        for run in NEW.runs
+        for inside in [run.seed if len(run.attention) else 1 - run.seed]
+    )
+    table = attention.where(replace(NEW, runs=apart)).loc["test images, automatic outlines"]
+    assert table.loc["ARL-CNN14 minus ResNet-14", "highest point inside"] == "+0.000 [-1.000, +1.000]"
+
+
+def test_a_figure_of_fewer_seeds_than_its_row_says_so():
+    first_lacks_it = (
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].drop(columns="overlap")})
+        if run.seed == 0
+        else run
+        for run in NEW.runs
+    )
+    table = attention.where(replace(NEW, runs=tuple(first_lacks_it))).loc["test images, automatic outlines"]
+    assert table.loc["ResNet-14", "seeds"] == "seeds 0, 1; overlap at equal area: seed 1"
+
+
+def test_chance_is_the_outlines_share_and_its_overlap():
+    chance = attention.where(NEW).loc[("drawn lesions, exact outlines", "a map that ignores it")]
+    assert chance.iloc[:3].tolist() == ["0.250", "0.250", "0.143"]  # 0.25 / 1.75
+
+
+def test_outlines_of_drawn_data_are_called_exact():
+    from arlrepro.profiles import DEMO
+
+    drawn = replace(NEW, profile=DEMO)
+    assert "test images, exact outlines" in attention.where(drawn).index.get_level_values(0)
+
+
+def test_randomised_weights_lose_what_was_learned():
+    table = attention.sanity(NEW).loc["ARL-CNN14"]
+    assert table.index.tolist() == ["fc", "everything"]
+    assert table.loc["fc", "map inside: trained minus untrained"] == "+0.100 [+0.100, +0.100]"
+    assert table.loc["everything", "map inside: trained minus untrained"].startswith("+0.355 [")
+    assert table.loc["fc", "rank correlation with the trained map"].startswith("0.200 [")
+
+
+def test_areas_under_the_curves_are_halves():
+    row = attention.deletion(NEW).loc["ResNet-14"]
+    assert row["area under deletion"].startswith("0.500 [0.49")
+    assert row["deletion: map minus shuffled map"].startswith("-0.100 [")
+    assert row["insertion: map minus shuffled map"].startswith("+0.100 [")
+
+
+def test_sizes_have_a_row_a_block_and_an_interval():
+    table = attention.sizes(NEW).loc["ARL-CNN14"]
+    assert len(table) == len(BLOCKS)
+    assert table["α M x over x"].str.startswith("1.0e-02 [").all()
+    assert (table["lesions"] == str(LESIONS)).all()
+
+
+def test_the_answer_says_yes_where_the_interval_is_above_nought():
+    table = attention.answer(NEW)
+    assert len(table) == 4 * 2 + 2 + 1
+    more = table.loc[("Is more of the map inside the lesion than ResNet's?", "ARL-CNN14 minus ResNet-14")]
+    assert (more["so"], more["interval over"]) == ("yes", "seeds and lesions")
+    lost = table.loc[("Is the mean AUC lower without the attention term?", "ARL-CNN14")]
+    assert lost["so"] == "cannot tell"  # made runs score the same without
+
+
+def test_the_answer_turned_round_is_the_reverse():
+    swapped = tuple(replace(run, measures=NEW.runs[-1 - number].measures) for number, run in enumerate(NEW.runs))
+    table = attention.answer(replace(NEW, runs=swapped)).xs("Is more of the map inside the lesion than ResNet's?")
+    assert table["so"].tolist() == ["no, the reverse"]
+
+
+def test_networks_measured_in_different_seeds_are_not_called_unmeasured():
+    apart = tuple(run for run in NEW.runs if (run.network == "resnet14") == (run.seed == 0))
+    table = attention.answer(replace(NEW, runs=apart))
+    assert table.xs("Is more of the map inside the lesion than ResNet's?")["so"].tolist() == ["no seed has both yet"]
+    assert "not measured yet" not in set(table["so"])
+
+
+def test_runs_that_lack_measures_are_named_and_left_out():
+    assert attention.lacking(NEW) == "All 4 runs have every measure."
+    mixed = replace(NEW, runs=(*OLD.runs[:1], *NEW.runs[1:]))
+    assert attention.lacking(mixed).splitlines() == [
+        "1 of 4 runs were archived before all was measured that this page shows.",
+        "They are left out where they lack it; `arlrepro measure` adds it where the weights are.",
+        "resnet14-joint-s0-53c72dba lacks focus_training, focus_drawn, focus_signs, sanity, deletion, gallery, "
+        "patches, overlap in focus.",
+    ]
+    seeds = attention.where(mixed).loc[("drawn lesions, their signs alone", "ARL-CNN14 minus ResNet-14"), "seeds"]
+    assert seeds == "seed 1"
+
+
+@pytest.mark.parametrize("study", [OLD, EMPTY], ids=["old runs", "no run"])
+def test_nothing_measured_is_said_and_every_table_and_figure_still_drawn(study):
+    for table in TABLES:
+        assert len(table(study)) > 0
+    said = attention.sanity(study)
+    assert said["not measured yet"].tolist() == ["No run in the archive of isic2017-256 has it."]
+    (text,) = deletion_curves(study).axes[0].texts
+    assert text.get_text() == "No run with deletion curves is in the archive of isic2017-256 yet."
+    assert term_over_training(study).axes
+
+
+def test_deletion_curves_are_the_means():
+    figure = deletion_curves(NEW)
+    assert [axis.get_title() for axis in figure.axes] == ["deletion", "insertion"]
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), 1 - FRACTIONS, atol=1e-9)
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), 0.6)
+
+
+def test_the_term_over_training_ends_at_its_measured_size():
+    figure = term_over_training(made_study(GAINS, seeds=(0,)))
+    ends = [line.get_ydata()[-1] for line in figure.axes[0].lines]
+    assert ends == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2])
+    assert figure.axes[0].lines[3].get_ydata()[0] == pytest.approx(1e-2 * 0.001 / 0.04)

@@ -1,0 +1,81 @@
+"""Every run is listed with its files and with the command that gives the same run again."""
+
+import re
+import shlex
+from dataclasses import replace
+
+from bs4 import BeautifulSoup
+from typer.testing import CliRunner
+
+from arlrepro import cli
+from arlrepro.book.tables import runs
+from arlrepro.config import with_settings
+from arlrepro.paths import RESULTS
+from arlrepro.profiles import DEMO, ISIC2017_256
+from arlrepro.runs import runner
+from arlrepro.runs.archive import write_run
+from arlrepro.runs.study import Study
+from helpers.made_runs import made_study
+
+GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
+
+
+def archived(tmp_path, monkeypatch, study: Study, profile_name: str) -> None:
+    """Write a study's runs where an archive would have them."""
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    for run in study.runs:
+        folder = tmp_path / RESULTS / profile_name / run.id
+        folder.mkdir(parents=True)
+        write_run(run, folder)
+
+
+def test_the_command_of_a_run_asks_for_that_very_run(monkeypatch):
+    asked = []
+    monkeypatch.setattr(runner, "train_or_load", lambda experiment, seed, *_, **__: asked.append((experiment, seed)))
+    run = made_study(GAINS).runs[1]
+    changed = replace(
+        run,
+        seed=3,
+        experiment=with_settings(run.experiment, ["train.epochs=5", "patches.scales=[0.5]", "network.mask=sigmoid"]),
+    )
+    for one in (run, changed):
+        program, *arguments = shlex.split(runs.command(one, "isic2017-256"))
+        assert program == "arlrepro"
+        CliRunner().invoke(cli.app, arguments)
+    assert asked == [(run.experiment, run.seed), (changed.experiment, 3)]
+
+
+def test_the_command_of_a_run_on_drawn_lesions_names_no_folder_of_images():
+    run = made_study(GAINS).runs[0]
+    drawn = replace(run, experiment=replace(DEMO.experiment, network=run.experiment.network))
+    assert runs.command(drawn, "demo") == "arlrepro train --profile demo --network resnet14 --task joint --seed 0"
+
+
+def test_runs_of_other_profiles_in_the_archive_are_listed_too(tmp_path, monkeypatch):
+    study = made_study(GAINS)
+    archived(tmp_path, monkeypatch, Study(study.profile, study.runs[:2]), "isic2017-256-cv")
+    listed = runs.overview(Study(ISIC2017_256, study.runs[2:3]))
+    assert listed["profile"].tolist() == ["isic2017-256", "isic2017-256-cv", "isic2017-256-cv"]
+    assert listed.index.tolist() == [study.runs[2].id, *sorted(run.id for run in study.runs[:2])]
+
+
+def test_a_sheet_links_to_every_file_of_its_run_and_to_no_other(tmp_path, monkeypatch):
+    study = made_study(GAINS)
+    archived(tmp_path, monkeypatch, study, study.profile.name)
+    page = BeautifulSoup(runs.sheets(study).data, "html.parser")
+    assert len(page.find_all("article")) == len(study.runs)
+    for run in study.runs:
+        linked = {link["href"] for link in page.find(id=f"run-{run.id}").find_all("a")}
+        folder = tmp_path / RESULTS / study.profile.name / run.id
+        assert linked == {f"../{file.relative_to(tmp_path).as_posix()}" for file in folder.iterdir()}
+
+
+def test_tables_find_a_sheet_by_the_name_of_its_network_or_run():
+    named = re.findall(r'id="([^"]+)" data-name="([^"]+)"', runs.sheets(made_study(GAINS)).data)
+    assert len({anchor for anchor, _ in named}) == len(named)
+    assert {"ResNet-14", "ARL-CNN14", "ResNet-14, seed 0", "resnet14-joint-s0-53c72dba"} <= {name for _, name in named}
+
+
+def test_a_study_without_runs_says_so():
+    assert runs.sheets(Study(DEMO, ())).data == "<p>No run is there yet.</p>"
+    assert runs.overview(Study(DEMO, ())).empty

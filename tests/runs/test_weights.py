@@ -1,0 +1,104 @@
+"""Rounded weights: half the size, nearly the scores, found by a run's id, refused where they would change a score."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from arlrepro import paths
+from arlrepro.data.patches import evaluation_boxes
+from arlrepro.errors import RunError
+from arlrepro.models.inference import score
+from arlrepro.paths import committed_weights
+from arlrepro.runs import archive, predict, runner, weights
+from arlrepro.runs.archive import WEIGHTS, write_run
+from arlrepro.runs.weights import TOLERANCE, commit_weights, round_weights
+from arlrepro.training.trainer import train
+from helpers.made_runs import small_run
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARLREPRO_ROOT", str(root))
+        yield root
+
+
+@pytest.fixture(scope="module")
+def live(checkout, short, training, validation):
+    """The folder of a live run of a few steps, in a checkout of its own."""
+    run = replace(small_run("arl_cnn14"), experiment=short)
+    folder = checkout / "runs" / "smoke" / run.id
+    folder.mkdir(parents=True)
+    write_run(run, folder)
+    weights.save_weights(train(short, 0, training, validation).network, folder / WEIGHTS)
+    return folder
+
+
+def test_rounding_halves_the_file_and_hardly_changes_a_score(live, short, validation):
+    path = commit_weights(live)
+    assert path == committed_weights(live.name)
+    assert path.stat().st_size < 0.51 * (live / WEIGHTS).stat().st_size
+    run = archive.read_run(live)
+    boxes = evaluation_boxes(short.patches, short.evaluation)
+
+    def scores(network: torch.nn.Module) -> np.ndarray:
+        return score(network, validation, boxes, short.patches, short.train.precision)
+
+    network = weights.load_network(run, "cpu")
+    before = scores(network)
+    network.load_state_dict(load_file(path))
+    change = np.abs(scores(network) - before).max()
+    assert 0 < change < TOLERANCE
+    assert all(value.dtype == torch.float32 for value in network.parameters())
+
+
+def test_an_archived_run_is_loaded_from_its_committed_weights(live, checkout, monkeypatch):
+    commit_weights(live)
+    archived = runner.archive(live, checkout / "results" / "smoke")
+    monkeypatch.setattr(paths, "RUNS", "elsewhere")
+    run = predict.find_run(live.name)
+    assert run.folder == archived
+    half = load_file(committed_weights(run.id))
+    for name, value in weights.load_network(run, "cpu").state_dict().items():
+        torch.testing.assert_close(value, half[name].to(value.dtype))
+
+
+def test_without_any_weights_the_way_to_them_is_said(live, checkout, monkeypatch):
+    archived = runner.archive(live, checkout / "results" / "smoke")
+    committed_weights(live.name).unlink(missing_ok=True)
+    with pytest.raises(RunError) as error:
+        weights.load_network(archive.read_run(archived), "cpu")
+    assert str(error.value) == (
+        f"{live.name}: no weights.safetensors in {archived}; archived runs keep none: train it with `arlrepro train "
+        "--profile smoke --network arl_cnn14 --task joint --seed 0`"
+    )
+    with pytest.raises(RunError, match=r"only a live run can be measured, runs/<profile>/<id>$"):
+        runner.measure_again(archived)
+    with pytest.raises(RunError, match=r"only a live run has weights to round, runs/<profile>/<id>$"):
+        commit_weights(archived)
+
+
+def test_an_unknown_run_is_answered_with_those_whose_weights_are_here(live):
+    with pytest.raises(RunError) as error:
+        predict.find_run("none")
+    assert str(error.value) == f"none: neither a run's folder nor the id of a run here ({live.name})"
+
+
+def test_what_float16_cannot_hold_is_refused():
+    network = torch.nn.Linear(1, 1)
+    network.weight.data.fill_(1e6)
+    with pytest.raises(RunError, match=r"^float16 cannot hold the weights: too large in weight$"):
+        round_weights(network)
+
+
+def test_rounding_that_matters_is_refused(live, monkeypatch):
+    monkeypatch.setattr(weights, "TOLERANCE", 0.0)
+    committed_weights(live.name).unlink(missing_ok=True)
+    with pytest.raises(RunError, match=re.escape(f"{live.name}: rounding to float16 changes a score by 0.0")):
+        commit_weights(live)
+    assert not committed_weights(live.name).exists()

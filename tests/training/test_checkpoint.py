@@ -1,0 +1,81 @@
+"""Checkpoints: the last good one stays, and those of other trainings are refused."""
+
+import re
+
+import pytest
+import torch
+
+from arlrepro.errors import RunError
+from arlrepro.training import checkpoint
+from arlrepro.training.checkpoint import Checkpoint
+
+
+@pytest.fixture
+def written(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "state", images="a" * 64)
+    checkpoint.write("one", {"done": 3})
+    return checkpoint
+
+
+def refusal(checkpoint: Checkpoint, run_id: str = "one") -> str:
+    with pytest.raises(RunError) as caught:
+        checkpoint.read(run_id)
+    return str(caught.value).replace(f"{checkpoint.path}: ", "", 1)
+
+
+def test_what_was_written_is_read(written):
+    assert written.read("one") == {"done": 3}
+
+
+def test_there_may_be_none_yet(tmp_path):
+    assert Checkpoint(tmp_path / "state").read("one") is None
+
+
+def test_a_write_that_breaks_off_leaves_the_last_good_one(written, monkeypatch):
+    def full(_state, file):
+        file.write(b"half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        written.write("one", {"done": 4})
+    assert written.read("one") == {"done": 3}
+
+
+def test_what_was_written_is_on_the_disk_before_it_has_its_name(written, monkeypatch):
+    calls = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: calls.append("sync"))
+    monkeypatch.setattr("pathlib.Path.replace", lambda self, target: calls.append(f"{self.name} -> {target.name}"))
+    written.write("one", {"done": 4})
+    assert calls == ["sync", "state.part -> state", "sync"]  # the file, its name, the folder
+
+
+def test_one_of_another_run_is_refused(written):
+    assert refusal(written, "another") == "a checkpoint of one, not of another; remove it"
+
+
+def test_one_of_other_images_is_refused(written):
+    assert refusal(Checkpoint(written.path, images="b" * 64)) == (
+        "a checkpoint of training on the images aaaaaaaaaaaa, not bbbbbbbbbbbb; give the folder it was trained on, "
+        "or remove it to train from the start"
+    )
+
+
+def test_one_of_another_version_is_refused(written, monkeypatch):
+    monkeypatch.setattr(checkpoint, "VERSION", 3)
+    assert refusal(written) == (
+        "a checkpoint of version 2, this arlrepro reads version 3; go on with the arlrepro that wrote it, or remove "
+        "it to train from the start"
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_one_that_is_cut_off_is_refused(written, share):
+    whole = written.path.read_bytes()
+    written.path.write_bytes(whole[: int(share * len(whole))])
+    assert refusal(written) == "not a whole checkpoint; remove it to train from the start"
+
+
+def test_one_that_would_run_code_is_refused(written):
+    torch.save({"version": checkpoint.VERSION, "run": re.compile("a"), "images": "", "state": {}}, written.path)
+    assert refusal(written) == "not a whole checkpoint; remove it to train from the start"
