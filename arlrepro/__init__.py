@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from arlrepro.evaluation.submission import score
     from arlrepro.models.arl_cnn import ARLBlock
     from arlrepro.models.arl_cnn import create as create_model
+    from arlrepro.models.attach import add_attention
     from arlrepro.runs.archive import read_run
     from arlrepro.runs.predict import score_photographs as predict
     from arlrepro.runs.runner import open_study
 
-__all__ = ["ARLBlock", "create_model", "open_study", "predict", "read_dataset", "read_run", "score"]
+__all__ = ["ARLBlock", "add_attention", "create_model", "open_study", "predict", "read_dataset", "read_run", "score"]
 
 #: Where each name is defined, and how it is called there.
 _HOMES = {
     "ARLBlock": ("models.arl_cnn", "ARLBlock"),
+    "add_attention": ("models.attach", "add_attention"),
     "create_model": ("models.arl_cnn", "create"),
     "open_study": ("runs.runner", "open_study"),
     "predict": ("runs.predict", "score_photographs"),

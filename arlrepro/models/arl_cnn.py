@@ -17,16 +17,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import ResNet
 
 from arlrepro.config import STAGES, Experiment, NetworkConfig
+from arlrepro.models.attach import Where, add_attention, add_in_float32, attention_blocks
 from arlrepro.models.blocks.arl_block import Features, Parts
 from arlrepro.models.blocks.of_torchvision import Bottleneck
 from arlrepro.models.pretrained import load_weights
 from arlrepro.models.residual_attention import add_attention_modules
-from arlrepro.registry import NETWORKS, classes_of
+from arlrepro.registry import NETWORKS, Network, classes_of
 
 #: Bottlenecks in the four stages (14: recalled by readers of the paper; 50: abs).
 BOTTLENECKS = {"resnet14": [1, 1, 1, 1], "resnet50": [3, 4, 6, 3]}
-#: The stage of a bottleneck by the width of its 3x3 convolution, as torchvision builds them.
-STAGE_OF_WIDTH = dict(zip((64, 128, 256, 512), STAGES, strict=True))
 #: Gates of channels (SE, ECA) or of channels and positions (CBAM), timm's names.
 GATES = ("se", "cbam", "eca")
 
@@ -75,8 +74,8 @@ class GatedBlock(Bottleneck):
 def create(name: str, outputs: int = 1, *, fused: bool = True, **settings: Any) -> nn.Module:
     """Build a network of the comparison, from scratch or from weights.
 
-    All but EfficientNet-Lite0 have ResNet's stem, stages and head; with one seed, what two networks of a family share
-    starts from the same draws.
+    All have the stem, the stages and the head of their family, torchvision's ResNet or timm's EfficientNet-Lite0; with
+    one seed, what two of a family share starts from the same draws.
 
     Args:
         name: one of `arlrepro.registry.NETWORKS`.
@@ -97,32 +96,38 @@ def create(name: str, outputs: int = 1, *, fused: bool = True, **settings: Any) 
         Parameter containing:
         tensor(0.0010, requires_grad=True)
     """
-    config = NetworkConfig(name, **settings)  # refuses what is unknown
-    plain, attention = NETWORKS[name].plain, NETWORKS[name].attention
-    if plain == "efficientnet_lite0":
-        from arlrepro.models.efficientnet import create_lite0  # Reason: importing timm takes seconds, most do without
-
-        return create_lite0(config, outputs)
-
-    def block(inplanes: int, planes: int, *args: Any, **kw: Any) -> nn.Module:
-        if attention == "arl" and STAGE_OF_WIDTH[planes] in config.stages:
-            kw |= {"mask": config.mask, "alpha": config.alpha, "alpha_learned": config.alpha_learned, "fused": fused}
-            return ARLBlock(inplanes, planes, *args, **kw)
-        return (GatedBlock if attention in GATES else Bottleneck)(inplanes, planes, *args, **kw)
-
-    block.expansion = Bottleneck.expansion  # type: ignore[attr-defined]  # torchvision reads it off the class
-    bottlenecks = BOTTLENECKS["resnet14" if attention == "ran" else plain]
-    network = ResNet(block, bottlenecks, num_classes=outputs)  # type: ignore[arg-type]
-    if attention in GATES:
-        from timm.layers import create_attn  # Reason: importing timm takes seconds, and most networks do without
-
-        for gated in [one for one in network.modules() if isinstance(one, GatedBlock)]:
-            gated.gate = create_attn(attention, gated.bn3.num_features)  # type: ignore[union-attr]
-    if attention == "ran":
-        add_attention_modules(network, Bottleneck, deep=plain == "resnet50")
+    config, entry = NetworkConfig(name, **settings), NETWORKS[name]
+    network = _lite0(outputs) if entry.plain == "efficientnet_lite0" else _resnet(entry, outputs)
+    if entry.attention == "arl":
+        where: Where = "all" if config.stages == STAGES else config.stages
+        add_attention(network, where, config.mask, config.alpha, config.alpha_learned)
+        for block in attention_blocks(network).values():
+            block.fused = fused
     if config.weights != "none":
         load_weights(network, config.weights, name)
     return network.to(memory_format=torch.channels_last)
+
+
+def _resnet(entry: Network, outputs: int) -> ResNet:
+    """A ResNet, with the gates or the modules of its rivals."""
+    block = GatedBlock if entry.attention in GATES else Bottleneck
+    bottlenecks = BOTTLENECKS["resnet14" if entry.attention == "ran" else entry.plain]
+    network = ResNet(block, bottlenecks, num_classes=outputs)
+    if entry.attention in GATES:
+        from timm.layers import create_attn  # Reason: importing timm takes seconds, and most networks do without
+
+        for gated in [one for one in network.modules() if isinstance(one, GatedBlock)]:
+            gated.gate = create_attn(entry.attention, gated.bn3.num_features)  # type: ignore[union-attr]
+    if entry.attention == "ran":
+        add_attention_modules(network, Bottleneck, deep=entry.plain == "resnet50")
+    return network
+
+
+def _lite0(outputs: int) -> nn.Module:
+    """EfficientNet-Lite0: a tenth of ResNet-50's multiply-adds, nine residual sums, with no ReLU after them."""
+    import timm  # Reason: the same
+
+    return add_in_float32(timm.create_model("tf_efficientnet_lite0", num_classes=outputs))
 
 
 def size(name: str, side: int = 224) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from arlrepro.models.blocks import of_torchvision
 from arlrepro.models.blocks.arl_block import ResidualSum
 
 Network = TypeVar("Network", bound=nn.Module)
-Where = Literal["all"] | Collection[int] | Callable[[str, nn.Module], bool]
+Where = str | Collection[int] | Callable[[str, nn.Module], bool]
 
 
 def add_attention(
@@ -31,7 +31,7 @@ def add_attention(
     ConvNeXt, and of timm's the same and ResNet-D, SE-ResNet, ResNet v2, EfficientNet-Lite and MobileNetV4. The names
     in the state dict stay, and only `...alpha` is added: weights load before or after (`strict=False`). With α = 0
     the outputs are the untouched network's, to the bit in float32. What becomes of stochastic depth, downsampled
-    shortcuts and layer scale says `arl_block.ResidualSum`.
+    shortcuts and layer scale says `arl_block.ResidualSum`. Blocks of other kinds stay as they are.
 
     All residual sums, chosen or not, are taken in float32 or wider from now on, see `add_in_float32`.
 
@@ -110,8 +110,8 @@ def _chosen(model: nn.Module, where: Where) -> list[str]:
         return list(stages)
     if callable(where):
         chosen = [name for name in stages if where(name, model.get_submodule(name))]
-    elif isinstance(where, str):
-        raise ConfigError(f"where is {where!r}; it is 'all', stages as numbers, or a function of a block's name and it")
+    elif isinstance(where, str) or not isinstance(where, Collection):
+        raise ConfigError(f"where is {where!r}; give 'all', stages as numbers, or a function of a block's name and it")
     else:
         for stage in where:
             check_known("stage", stage, tuple(dict.fromkeys(stages.values())))

@@ -17,12 +17,14 @@ from arlrepro.registry import PRETRAINED, PretrainedWeights
 
 #: Names the folder of weights; without it they lie where torch hub keeps its own.
 WEIGHTS_VARIABLE = "ARLREPRO_WEIGHTS"
-#: Names of what the networks here have beside a ResNet's layers; published ResNet weights have none of it.
+#: Names of what the networks here have beside the layers of their family; published weights have none of it.
 OURS = ("alpha", "gate")
+#: Names of the classification layer, of torchvision's ResNet and of timm's EfficientNet.
+HEADS = ("fc.", "classifier.")
 
 
 def load_weights(network: nn.Module, weights: str, name: str) -> None:
-    """Load a state dict by name: all of it, or a ResNet's, which leaves α and gates as they were drawn.
+    """Load a state dict by name: all of it, or a plain network's, which leaves α and gates as they were drawn.
 
     A head of another size stays as it was drawn too.
 
@@ -38,17 +40,20 @@ def load_weights(network: nn.Module, weights: str, name: str) -> None:
     """
     state = read_state(locate(weights))
     ours = network.state_dict()
-    if "fc.weight" in state and state["fc.weight"].shape != ours["fc.weight"].shape:
-        state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    wrong = [key for key, value in state.items() if key not in ours or value.shape != ours[key].shape]
     drawn = {key for key in ours if not set(OURS).isdisjoint(key.split("."))}
+    if weights in PRETRAINED and PRETRAINED[weights].own_names:
+        state = dict(zip((key for key in ours if key not in drawn), state.values(), strict=True))
+    wrong = [key for key, value in state.items() if key not in ours or value.shape != ours[key].shape]
+    if any(key in ours and key.startswith(HEADS) for key in wrong):  # a head of another size
+        state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
+        wrong = [key for key in wrong if key in state]
     # Reason: weights with some of a network's gates and not others are another network's, not a ResNet's.
     optional = drawn if drawn.isdisjoint(state) else set()
     missing = [
         key
         for key in ours
         # Reason: the batch counters were added to PyTorch later than some files, and nothing here reads them.
-        if key not in state and key not in optional and not key.startswith("fc.") and "num_batches" not in key
+        if key not in state and key not in optional and not key.startswith(HEADS) and "num_batches" not in key
     ]
     if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise ConfigError(f"weights {weights}: {len(broken)} tensors hold NaN or infinity: {some(broken)}")

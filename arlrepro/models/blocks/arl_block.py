@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.fx
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from arlrepro.models.blocks.fused import SOFTMAX_OVER, FusedAttentionResidual
 
@@ -115,7 +117,7 @@ class ResidualSum(nn.Module):
     def forward(self, x: Features) -> Output:
         """Give the block's output :math:`y`."""
         shortcut, residual = self.parts(x)
-        shortcut = shortcut.float() if shortcut.dtype in NARROW else shortcut
+        shortcut = widened(shortcut)
         activation = getattr(self, self.activation_name) if self.activation_name else None
         drop = getattr(self, self.drop_name) if self.drop_name else None
         if self.alpha is None:
@@ -123,17 +125,43 @@ class ResidualSum(nn.Module):
         elif drop is not None and drop.training and not isinstance(drop, nn.Identity):
             term = self.alpha * MASK_FUNCTIONS[self.mask](residual.to(shortcut.dtype)) * shortcut
             y = drop(residual + term) + shortcut
-        elif self.fused and self.mask in SOFTMAX_OVER and fast_form_has_rules():
-            relu = isinstance(activation, nn.ReLU)
-            y = FusedAttentionResidual.apply(shortcut, residual, self.alpha.to(shortcut.dtype), self.mask, relu)
-            activation = None if relu else activation
         else:
-            y = attention_residual(shortcut, residual, self.alpha, MASK_FUNCTIONS[self.mask])
+            relu = self.fused and isinstance(activation, nn.ReLU) and not _is_watched(activation)
+            y = arl_sum(shortcut, residual, self.alpha, self.mask, self.fused, relu)
+            activation = None if relu else activation
         y = y if activation is None else activation(y)
-        weights = next(self.parameters()).dtype
+        weights = next(self.parameters(), y).dtype  # none in the copies of `nn.DataParallel`
         return y.to(weights) if weights in NARROW else y
 
 
-def fast_form_has_rules() -> bool:
-    """Whether plain autograd runs; traced, exported, compiled and `torch.func` need the equation as it stands."""
-    return not (torch.jit.is_tracing() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+# Reason: what is wrapped stays one step in a graph of `torch.fx`, which cannot follow a choice made by a tensor's type.
+@torch.fx.wrap
+def widened(shortcut: Features) -> Features:
+    """The shortcut in float32 or wider."""
+    return shortcut.float() if shortcut.dtype in NARROW else shortcut
+
+
+@torch.fx.wrap
+def arl_sum(
+    shortcut: Features, residual: Features, alpha: Float[Tensor, ""], mask: str, fused: bool, relu: bool
+) -> Features:
+    """`attention_residual` with a mask by name, by choice with a ReLU, in the fast form where it may be."""
+    if fused and mask in SOFTMAX_OVER and _fast_form_has_rules(shortcut, residual, alpha):
+        return FusedAttentionResidual.apply(shortcut, residual, alpha.to(shortcut.dtype), mask, relu)
+    y = attention_residual(shortcut, residual, alpha, MASK_FUNCTIONS[mask])
+    return y.relu_() if relu else y
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether somebody's hook, as Captum's, waits for this module to run."""
+    return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))
+
+
+def _fast_form_has_rules(*tensors: Tensor) -> bool:
+    """Whether autograd runs alone and backward; tracing, exporting, compiling, `torch.func` need the equation."""
+    return not (
+        torch.jit.is_tracing()
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or any(forward_ad.unpack_dual(one).tangent is not None for one in tensors)
+    )

@@ -1,7 +1,7 @@
 """torchvision's residual blocks, each with its two parts named; `arl_block` says what is done with them."""
 
 # mypy: disable-error-code="operator"
-# Reason: torchvision' blocks do not say what their layers are.
+# Reason: torchvision's blocks do not say what their layers are.
 
 from torchvision.models import convnext, efficientnet, mobilenetv2, mobilenetv3, regnet, resnet
 
