@@ -46,6 +46,15 @@ Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="On a GPU: only kernels that give the same bits at every call; slower.")
 ]
 
+On = Annotated[
+    str,
+    typer.Option(
+        "--on", help="local; ray (this machine, side by side); auto (the cluster it is in); ray://HOST:10001 (another)."
+    ),
+]
+CpusPerRun = Annotated[float, typer.Option(help="Of a node, on Ray; fractions share.")]
+GpusPerRun = Annotated[float | None, typer.Option(help="The same; by default one, where a node has one.")]
+
 
 @data_app.command("download")
 def download(
@@ -183,6 +192,15 @@ def reproduce(
     log: Log = "none",
     deterministic: Deterministic = False,
     weights_dir: WeightsFolder = None,
+    on: On = "local",
+    cpus_per_run: CpusPerRun = 1.0,
+    gpus_per_run: GpusPerRun = None,
+    storage: Annotated[
+        str, typer.Option(help="Where checkpoints lie, on Ray: a folder all nodes see, s3://...; by default here.")
+    ] = "",
+    checkpoint_every: Annotated[
+        float, typer.Option(help="Seconds, on Ray; so much is lost at most with a worker or a node.")
+    ] = 120.0,
 ) -> None:
     """Make every run of a profile that is not here yet, and print ResNet against ARL, or the runs of its variants."""
     from arlrepro.book.tables import comparison, runs
@@ -190,9 +208,58 @@ def reproduce(
 
     _choose_kernels(deterministic)
     _choose_weights(weights_dir)
-    study = runner.reproduce(profile, data, device, missing_only=missing, log=log)
+    engine = runner.one_after_another
+    if on != "local":
+        from arlrepro.runs.cluster import Resources
+        from arlrepro.runs.engine import RayEngine
+
+        engine = RayEngine(Resources(on, cpus_per_run, gpus_per_run), storage, checkpoint_every)
+    study = runner.reproduce(profile, data, device, missing_only=missing, log=log, engine=engine)
     table = runs.runs_table(study) if study.profile.variants else comparison.main_tables(study)[0]
     typer.echo(table.to_string())
+
+
+@app.command("sweep")
+def sweep(
+    over: Annotated[
+        list[str], typer.Option(help="A field and its values, for example train.learning_rate=1e-4,2e-4; repeat it.")
+    ],
+    name: Annotated[str, typer.Option(help="What is tried, in words, for the archive.")],
+    profile: ProfileName = "isic2017-256-imagenet",
+    network: Annotated[str | None, typer.Option(help="Of the trials; the profile's first.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the trainings; none of a registered run.")] = 100,
+    by: Annotated[
+        str, typer.Option(help="Judges: held-out (a fifth of the training images, and validation) or validation.")
+    ] = "held-out",
+    data: Data = "",
+    device: Device = "auto",
+    settings: Settings = None,
+    weights_dir: WeightsFolder = None,
+    on: On = "ray",
+    cpus_per_run: CpusPerRun = 1.0,
+    gpus_per_run: GpusPerRun = None,
+) -> None:
+    """Try settings on training and validation images alone, by Ray Tune; print the trials and archive them."""
+    from dataclasses import replace
+
+    from arlrepro.runs import sweep as trying
+    from arlrepro.runs.cluster import Resources
+
+    _choose_weights(weights_dir)
+    experiment = profiles.profile(profile).experiments()[0]
+    if network is not None:
+        experiment = replace(experiment, network=replace(experiment.network, name=network))
+    trials = trying.sweep(
+        config.with_settings(experiment, settings or []),
+        over,
+        Resources(on, cpus_per_run, gpus_per_run),
+        data=data,
+        device=device,
+        seed=seed,
+        by=by,
+    )
+    typer.echo(trials.to_string())
+    typer.echo(str(trying.write_trials(name, trials)))
 
 
 @app.command("results")

@@ -81,6 +81,23 @@ def prepare(dataset: IsicDataset, side: int, folder: Path | None = None, workers
     return finished
 
 
+def reopen(folder: Path, fingerprint: str) -> ImageArray | None:
+    """Open a finished array, where its images' source files need not be.
+
+    Args:
+        folder: where it lies.
+        fingerprint: of the data set that it must have been decoded from.
+
+    Returns:
+        The array; None where there is none, or one of other images.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    return _open(folder, manifest) if manifest["fingerprint"] == fingerprint else None
+
+
 def _manifest(dataset: IsicDataset, side: int) -> dict[str, Any]:
     """What determines every row: two arrays with equal manifests are equal."""
     crcs, mask_crcs = dataset.image_crc32s, crc32s(dataset.masks)

@@ -7,7 +7,8 @@ files that are committed. A folder appears under its final name only when it is 
 import importlib.metadata
 import platform
 import shutil
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from arlrepro import paths
 from arlrepro.config import Experiment
 from arlrepro.data import datasets, isic
 from arlrepro.errors import ConfigError, RunError
-from arlrepro.profiles import profile
+from arlrepro.profiles import Profile, profile
 from arlrepro.progress import advance, bar
 from arlrepro.runs.archive import WEIGHTS, Run, read_run, write_run
 from arlrepro.runs.study import Study, read_study
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from arlrepro.data.lesions import DataModule
+    from arlrepro.training.trainer import Watcher
 
 LOGS = ("none", "csv", "tensorboard")
 
@@ -53,6 +55,9 @@ def train_or_load(
     datamodule: "DataModule | None" = None,
     log: str = "none",
     checkpoint_every: float = 300.0,
+    written: Callable[[Path], None] | None = None,
+    watch: "Watcher | None" = None,
+    place: Mapping[str, Any] | None = None,
 ) -> Run:
     """Load a run that is there, or train, measure and write it; of several processes the first one writes.
 
@@ -66,6 +71,9 @@ def train_or_load(
         datamodule: images already on the device, if several runs share them.
         log: `csv` or `tensorboard` keeps the history in the run's folder in that form, too, while it grows.
         checkpoint_every: seconds; so much is lost at most if the process is killed.
+        written: told the path of each checkpoint once it is written.
+        watch: told after each epoch.
+        place: what `environment.json` says beside the usual: engine and node, where it is not made here.
 
     Returns:
         The run, read back from disk.
@@ -93,20 +101,22 @@ def train_or_load(
     fabric = launch(datamodule.device)
     part = folder / f"{done.name}.part"
     part.mkdir(parents=True, exist_ok=True)
-    checkpoint = Checkpoint(part / "state", datamodule.dataset.fingerprint, checkpoint_every)
+    checkpoint = Checkpoint(part / "state", datamodule.dataset.fingerprint, checkpoint_every, written)
     logger = _logger(log, part) if fabric.is_global_zero else None
     with bar(total=experiment.train.epochs, desc=done.name, unit="epoch", disable=not fabric.is_global_zero) as epochs:
 
-        def watch(epoch: int, _epochs: int, row: dict[str, int | float]) -> None:
+        def show(epoch: int, every: int, row: dict[str, int | float]) -> None:
             advance(epochs, epoch)
             shown = {key: f"{row[key]:.3f}" for key in row if key.startswith(("training_loss", "validation_auc"))}
             epochs.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})
             if logger is not None:
                 logger.log_metrics(row, step=epoch)
                 logger.save()
+            if watch is not None:
+                watch(epoch, every, row)
 
         trained = train(
-            experiment, seed, datamodule.lesions("training"), datamodule.lesions("validation"), checkpoint, watch
+            experiment, seed, datamodule.lesions("training"), datamodule.lesions("validation"), checkpoint, show
         )
     if fabric.is_global_zero:
         if logger is not None:
@@ -115,9 +125,10 @@ def train_or_load(
             experiment=experiment,
             seed=seed,
             data_fingerprint=datamodule.dataset.fingerprint,
-            environment=_environment(
-                experiment, datamodule.device, fabric.world_size, trained.history["seconds"].sum()
-            ),
+            environment={
+                **_environment(experiment, datamodule.device, fabric.world_size, trained.history["seconds"].sum()),
+                **(place or {}),
+            },
             history=trained.history,
             attention=pd.DataFrame(),
             predictions=pd.DataFrame(),
@@ -195,6 +206,38 @@ def archive(run_folder: Path, results: Path) -> Path:
     return target
 
 
+@dataclass(frozen=True)
+class Matrix:
+    """What is still to be made of a profile's runs, and how."""
+
+    profile: Profile
+    folder: Path  # where its runs lie; each becomes `folder/<id>`
+    missing: list[tuple[Experiment, int]]  # experiments and seeds
+    here: int  # runs that are there already
+    data: str = ""  # see `datasets.open_data`
+    device: str = "auto"  # see `train_or_load`
+    log: str = "none"  # see `train_or_load`
+
+
+#: Makes the runs that a matrix lacks; `one_after_another` here, or `engine.RayEngine` on a cluster.
+Engine = Callable[[Matrix], None]
+
+
+def one_after_another(matrix: Matrix) -> None:
+    """Make the runs of a matrix in this process, with a progress bar over the runs."""
+    datamodule = set_up_data(matrix.profile.experiment, matrix.data, matrix.device)
+    done, every = matrix.here, matrix.here + len(matrix.missing)
+    seconds: list[float] = []
+    with bar(total=every, initial=done, desc=f"runs of {matrix.profile.name}", unit="run") as progress:
+        for left, (experiment, seed) in zip(range(len(matrix.missing), 0, -1), matrix.missing, strict=True):
+            if seconds:
+                progress.set_postfix_str(f"about {left * float(np.mean(seconds)) / 3600:.1f} h of training left")
+            run = train_or_load(experiment, seed, matrix.folder, datamodule=datamodule, log=matrix.log)
+            seconds.append(run.environment["seconds"])
+            progress.set_postfix_str("", refresh=False)
+            progress.update()
+
+
 def reproduce(
     profile_name: str,
     data: str = "",
@@ -203,6 +246,7 @@ def reproduce(
     first_seed_only: bool = False,
     missing_only: bool = False,
     log: str = "none",
+    engine: Engine = one_after_another,
 ) -> Study:
     """Run what a profile's matrix lacks, with a progress bar over the runs; runs that are here are read.
 
@@ -213,6 +257,7 @@ def reproduce(
         first_seed_only: make one run of each network and task, enough to draw pictures with.
         missing_only: leave out the runs that are archived, made here or elsewhere.
         log: see `train_or_load`.
+        engine: makes the missing ones.
 
     Returns:
         The runs that are here; with `missing_only` the archived ones, too.
@@ -227,19 +272,11 @@ def reproduce(
             (experiment, seed) for experiment, seed in wanted if not (archived / experiment.run_id(seed)).is_dir()
         ]
     missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
-    here = [(experiment, seed) for experiment, seed in wanted if (experiment, seed) not in missing]
-    runs = [train_or_load(experiment, seed, folder) for experiment, seed in here]
-    datamodule = set_up_data(chosen.experiment, data, device) if missing else None
-    progress = bar(total=len(wanted), initial=len(runs), desc=f"runs of {chosen.name}", unit="run", disable=not missing)
-    with progress:
-        for left, (experiment, seed) in zip(range(len(missing), 0, -1), missing, strict=True):
-            if runs:
-                hours = left * float(np.mean([run.environment["seconds"] for run in runs])) / 3600
-                progress.set_postfix_str(f"about {hours:.1f} h of training left")
-            runs.append(train_or_load(experiment, seed, folder, datamodule=datamodule, log=log))
-            progress.set_postfix_str("", refresh=False)
-            progress.update()
-    study = read_study(chosen, folder, runs)
+    # Reason: it refuses what today's code would not make.
+    read = [train_or_load(*one, folder) for one in wanted if one not in missing]
+    if missing:
+        engine(Matrix(chosen, folder, missing, len(wanted) - len(missing), data, device, log))
+    study = read_study(chosen, folder, read)
     return _with_archived(study) if missing_only else study
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ class Checkpoint:
     path: Path
     images: str = ""  # fingerprint of the data set that is trained on
     every: float = 300.0  # seconds between two checkpoints within an epoch; one is written after each epoch, too
+    written: Callable[[Path], None] | None = None  # told the path after each, for a copy elsewhere
 
     def write(self, run_id: str, state: dict[str, Any]) -> None:
         """Write under a temporary name, sync, rename, sync the folder: the last good checkpoint is never touched.
@@ -41,6 +43,8 @@ class Checkpoint:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+        if self.written is not None:
+            self.written(self.path)
 
     def read(self, run_id: str) -> dict[str, Any] | None:
         """The state that was written last, on the CPU; None where there is none yet.

@@ -1,0 +1,228 @@
+"""A matrix on a cluster of two nodes, each in processes of its own: killed, and still the bits of the local engine."""
+
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+from filelock import FileLock
+
+from arlrepro.config import DataConfig
+from arlrepro.errors import ConfigError, RunError
+from arlrepro.profiles import PROFILES, SMOKE, Profile
+from arlrepro.runs import cluster, runner
+from arlrepro.runs.cluster import Resources
+from arlrepro.runs.engine import RayEngine
+
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install arlrepro[cluster]")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # Ray's own, and of processes that are killed here
+]
+
+
+@pytest.fixture(scope="module")
+def matrix() -> Profile:
+    """Both networks in two seeds, of a few seconds each."""
+    data = DataConfig(source="synthetic", side=64, synthetic_training=18, synthetic_validation=9, synthetic_test=9)
+    train = replace(SMOKE.experiment.train, epochs=8, batch_size=8, validate_every=2)
+    experiment = replace(SMOKE.experiment, data=data, train=train)
+    return replace(SMOKE, name="matrix", experiment=experiment, seeds=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, matrix):
+    """A checkout of its own, in which the profile `matrix` exists, and a cache of its own for the nodes."""
+    root = tmp_path_factory.mktemp("checkout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARLREPRO_ROOT", str(root))
+        patch.setenv("ARLREPRO_CACHE", str(root / "cache"))
+        patch.delenv("ARLREPRO_DATA", raising=False)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setitem(PROFILES, "matrix", matrix)
+        yield root
+
+
+@pytest.fixture(scope="module")
+def by_hand(place, matrix) -> dict[str, Path]:
+    """The same runs one after another in this process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    study = runner.reproduce("matrix")
+    torch.set_num_threads(threads)
+    elsewhere = place / "runs" / "by-hand"
+    (place / "runs" / "matrix").rename(elsewhere)
+    return {run.id: elsewhere / run.id for run in study.runs}
+
+
+@pytest.fixture(scope="module")
+def two_nodes(place):
+    """A head that computes nothing, and two nodes with a CPU each."""
+    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    for _ in range(2):
+        started.add_node(num_cpus=1, **small)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", started.address)
+        yield started
+    started.shutdown()
+
+
+def make_at_once(*, fails: int = -1):
+    """A task that makes no run, only a file; of one seed it fails."""
+
+    def make(_job, _experiment, seed, attempt, _log):
+        if seed == fails:
+            raise RunError("the loss of step 1 of epoch 1 is nan")
+        return {"made.txt": f"seed {seed}, attempt {attempt}".encode()}
+
+    return make
+
+
+def on(two_nodes, **settings) -> RayEngine:
+    return RayEngine(Resources("auto"), **settings)
+
+
+def a_matrix(matrix: Profile, folder: Path) -> runner.Matrix:
+    missing = [(experiment, seed) for seed in matrix.seeds for experiment in matrix.experiments()]
+    return runner.Matrix(matrix, folder, missing, 0, device="cpu")
+
+
+def test_a_run_that_no_node_has_room_for_is_refused_at_once(two_nodes, matrix, tmp_path):
+    engine = RayEngine(Resources("auto", gpus_per_run=2.0))
+    with pytest.raises(ConfigError) as caught:
+        engine(replace(a_matrix(matrix, tmp_path), device="auto"))
+    assert str(caught.value) == (
+        "--gpus-per-run 2: no node of 3 has more than 0 GPUs; ask for fewer, or start a node that has them"
+    )
+
+
+def test_another_version_on_a_node_is_refused_with_both(two_nodes, matrix, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "version", lambda _name: "0.0")
+    both = r"^node \S+ has arlrepro \S+ \(code \w{8}\), here it is 0\.0 \(code \w{8}\); install the same on both$"
+    with pytest.raises(ConfigError, match=both):
+        on(two_nodes)(a_matrix(matrix, tmp_path))
+
+
+def test_an_address_that_does_not_answer_is_said(two_nodes):
+    told = r"^--on ray://127\.0\.0\.1:9: no answer within 10 s \(.*refused\); is the"
+    with pytest.raises(ConfigError, match=told), cluster.connected("ray://127.0.0.1:9"):
+        pass
+
+
+def test_a_node_that_does_not_see_the_heads_disk_fetches_its_files_once(two_nodes, tmp_path, monkeypatch):
+    (tmp_path / "one").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "two").write_bytes(b"two")
+    monkeypatch.setattr(cluster, "PIECE", 1000)
+    with cluster.connected("auto"):
+        parcel = cluster.pack(ray, "fetched", [tmp_path / "one", tmp_path / "two"], Resources("auto"))
+        assert [name for name, _ in parcel.pieces] == ["one", "one", "one", "two"]
+
+        def fetch(parcel):
+            folder = parcel.fetch()
+            return folder, {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.iterdir()}
+
+        answers = ray.get([ray.remote(fetch).remote(parcel) for _ in range(3)])
+    assert answers[0] == answers[1] == answers[2]
+    assert {name: content for name, (content, _) in answers[0][1].items()} == {
+        "one": bytes(range(256)) * 10,
+        "two": b"two",
+    }
+
+
+def test_a_run_that_fails_by_its_own_fault_does_not_stop_the_others(two_nodes, matrix, tmp_path):
+    with pytest.raises(RunError) as caught:
+        on(two_nodes, make=make_at_once(fails=1))(a_matrix(matrix, tmp_path))
+    first, second = (one.run_id(1) for one in matrix.experiments())
+    told = str(caught.value)
+    assert told.startswith("2 of 4 runs failed, the others are made. ")
+    assert all(f"{one}: the loss of step 1 of epoch 1 is nan" in told for one in (first, second))
+    made = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert made == {one.run_id(0) for one in matrix.experiments()}
+
+
+def test_a_run_that_another_head_makes_is_waited_for_and_not_made_twice(two_nodes, matrix, tmp_path):
+    theirs = matrix.experiments()[0].run_id(0)
+    lock = FileLock(tmp_path / f"{theirs}.lock")
+    lock.acquire()
+
+    def finish():
+        time.sleep(3)
+        (tmp_path / theirs).mkdir()
+        lock.release()
+
+    other = threading.Thread(target=finish)
+    other.start()
+    on(two_nodes, make=make_at_once())(a_matrix(matrix, tmp_path))
+    other.join()
+    assert list((tmp_path / theirs).iterdir()) == []
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4
+
+
+def workers(node) -> list[psutil.Process]:
+    """The processes of a node that make a run now."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    return [one for one in raylet.children(recursive=True) if one.name().startswith("ray::run")]
+
+
+class Killer(threading.Thread):
+    """Once both nodes are in the middle of a run: kill the worker of one; a little later, all of the other node."""
+
+    def __init__(self, nodes: list, checkpoints: Path) -> None:
+        super().__init__(daemon=True)
+        self.nodes, self.checkpoints = nodes, checkpoints
+        self.left: dict[str, list[float]] = {}  # by run, the seconds of the epochs that were done before the kills
+        self.killed: list[int] = []
+
+    def run(self) -> None:
+        one, other = self.nodes
+        while len(list(self.checkpoints.glob("*[0-9a-f]"))) < 2 or not (workers(one) and workers(other)):
+            time.sleep(0.02)
+        (worker, *_) = workers(one)
+        self.kill([worker])
+        time.sleep(1)
+        raylet = psutil.Process(other.all_processes["raylet"][0].process.pid)
+        assert workers(other), "the run of the node that is to be killed has ended: make runs longer"
+        self.kill([raylet, *raylet.children(recursive=True)])
+        for path in self.checkpoints.glob("*[0-9a-f]"):
+            history = torch.load(path, weights_only=True)["state"]["history"]
+            self.left[path.name.rpartition("-")[0]] = [row["seconds"] for row in history]
+
+    def kill(self, processes: list[psutil.Process]) -> None:
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+            self.killed.append(process.pid)
+
+
+def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_local_engine(
+    two_nodes, by_hand, place, matrix
+):
+    killer = Killer(list(two_nodes.worker_nodes), place / "cache" / "checkpoints")
+    killer.start()
+    study = runner.reproduce("matrix", device="cpu", engine=on(two_nodes))
+    killer.join(10)
+    assert len(killer.killed) >= 3
+    assert [run.id for run in study.runs] == list(by_hand) and not study.missing
+    again = [run for run in study.runs if run.environment["attempt"] > 1]
+    assert len(again) == 2
+    for run in again:  # what was done before the kill was not done again
+        done = killer.left[run.id]
+        assert 0 < len(done) < 8
+        assert run.history["seconds"][: len(done)].tolist() == pytest.approx(done, rel=1e-5)
+    for run in study.runs:
+        assert run.environment["engine"] == f"ray {ray.__version__}" and run.environment["node"]
+        differing = {"environment.json", "history.csv", "SHA256SUMS"}
+        names = {path.name for path in run.folder.iterdir()}
+        assert names == {path.name for path in by_hand[run.id].iterdir()}
+        for name in names - differing:
+            assert (run.folder / name).read_bytes() == (by_hand[run.id] / name).read_bytes(), f"{run.id}: {name}"
+        theirs = pd.read_csv(by_hand[run.id] / "history.csv")
+        pd.testing.assert_frame_equal(run.history.drop(columns="seconds"), theirs.drop(columns="seconds"))
+    assert not list((place / "cache" / "checkpoints").iterdir())
