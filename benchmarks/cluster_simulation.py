@@ -188,7 +188,7 @@ def main() -> None:
             "replaced after, minutes": REPLACED_MINUTES,
             "simulations": REPEATS,
         },
-        "rows": scaling(measured["a run, s"]),
+        "rows": scaling(float(measured["a run, s"])),
     }
     path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf8")
     print(path.read_text(encoding="utf8"))

@@ -21,7 +21,7 @@ from arlrepro import paths
 from arlrepro.config import Experiment
 from arlrepro.errors import ArlReproError, ConfigError, RunError, some
 from arlrepro.progress import bar
-from arlrepro.registry import sizes
+from arlrepro.registry import NETWORKS
 from arlrepro.runs import cluster
 from arlrepro.runs.cluster import Resources, Supplies
 from arlrepro.runs.runner import Matrix, train_or_load
@@ -209,8 +209,7 @@ class _Head:
     def run(self) -> None:
         """Send every run, and again what is lost, until each is home or has failed."""
         # Reason: the longest first leave the shortest wait for the last one.
-        cost = sizes()["multiply_adds"]
-        waiting = sorted(self.matrix.missing, key=lambda one: -cost.get(one[0].network.name, 0))
+        waiting = sorted(self.matrix.missing, key=lambda one: -NETWORKS[one[0].network.name].multiply_adds)
         total = self.matrix.here + len(waiting)
         style = "{l_bar}{bar}| {n:.1f} of {total} runs [{elapsed}<{remaining}{postfix}]"
         name = f"runs of {self.matrix.profile.name}"
