@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,7 @@ def scaling(start_seconds: float) -> list[dict[str, object]]:
     return rows
 
 
-def overhead() -> dict[str, object]:
+def overhead() -> dict[str, Any]:
     """Seconds that Ray takes on this machine to start, and for each of a matrix of runs that do nothing."""
 
     def nothing(*_task: object) -> dict[str, bytes]:
@@ -188,7 +189,7 @@ def main() -> None:
             "replaced after, minutes": REPLACED_MINUTES,
             "simulations": REPEATS,
         },
-        "rows": scaling(float(measured["a run, s"])),
+        "rows": scaling(measured["a run, s"]),
     }
     path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf8")
     print(path.read_text(encoding="utf8"))
