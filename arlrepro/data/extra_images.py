@@ -16,11 +16,10 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
-import requests
 from jaxtyping import UInt8
 from PIL import Image
 
-from arlrepro.data.download import get
+from arlrepro.data.download import get, patient_session
 from arlrepro.data.duplicates import near_duplicates, thumbnail
 from arlrepro.data.files import StoredFile, decode_image, read_table
 from arlrepro.data.isic import IsicDataset, read_dataset
@@ -241,10 +240,10 @@ def from_archive(
 
     def image_bytes(image_id: str) -> bytes:
         about = f"{api_url}/images/{image_id}/"
-        with requests.Session() as session:  # one a thread
+        with patient_session(back_off) as session:  # one a thread
             with _as_documented(about):  # asked only now, for the address it tells expires
-                url = get(session, about, back_off=back_off).json()["files"]["full"]["url"]
-            return get(session, url, back_off=back_off).content
+                url = get(session, about).json()["files"]["full"]["url"]
+            return get(session, url).content
 
     return gather(root, candidates, challenge, image_bytes, counts=counts, seed=seed, progress=progress)
 
@@ -286,12 +285,12 @@ def archive_candidates(api_url: str = API_URL, *, progress: bool = True, back_of
         https://api.isic-archive.com/api/docs/swagger/, of which `images/search/` and `images/{isic_id}/` are used.
     """
     rows = []
-    with requests.Session() as session, bar(desc="candidates", disable=not progress) as shown:
+    with patient_session(back_off) as session, bar(desc="candidates", disable=not progress) as shown:
         for kind, query in QUERIES.items():
             page: str | None = f"{api_url}/images/search/?{urlencode({'query': query})}"
             while page is not None:
                 with _as_documented(page):
-                    answer = get(session, page, back_off=back_off).json()
+                    answer = get(session, page).json()
                     for image in answer["results"]:
                         lesion_id = image["metadata"]["clinical"].get("lesion_id") or ""
                         about = (lesion_id, query, image["copyright_license"], image["attribution"] or "")
