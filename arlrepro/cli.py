@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arlrepro import config, profiles, registry
-from arlrepro.errors import ArlReproError, ConfigError
+from arlrepro.errors import ArlReproError, ConfigError, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,10 +102,12 @@ def synth(
     test: Annotated[int, typer.Option(help="Test images.")] = 600,
 ) -> None:
     """Draw a synthetic dermoscopy data set, with lesion masks, in the official ISIC-2017 layout."""
+    from arlrepro.data.files import writing
     from arlrepro.data.synthetic.dataset import write_dataset
 
     counts = {"training": training, "validation": validation, "test": test}
-    write_dataset(root, seed=seed, side=side, counts=counts)
+    with writing(root):
+        write_dataset(root, seed=seed, side=side, counts=counts)
     typer.echo(f"{sum(counts.values())} images of {side} px in {root}")
 
 
@@ -117,11 +119,16 @@ def check(
 ) -> None:
     """Look for everything that is wrong or doubtful in a data set; exit status 1 if there are faults."""
     from arlrepro.data import check as checking
+    from arlrepro.data.files import writing
 
+    if pairs is not None:
+        with writing(pairs):
+            pairs.touch()  # before the long check, so that it does not end in a page that cannot be written
     report = checking.check(root)
     typer.echo(report.to_json() if as_json else report.text())
     if pairs is not None:
-        pairs.write_text(report.pairs_html(), encoding="utf8")
+        with writing(pairs):
+            pairs.write_text(report.pairs_html(), encoding="utf8")
     if report.faults:
         raise typer.Exit(1)
 
@@ -340,8 +347,9 @@ def external(
     device: Device = "auto",
 ) -> None:
     """Score another data set with the runs whose weights are here, and archive the numbers beside them."""
-    from arlrepro.runs.predict import external_test, write_external_test
+    from arlrepro.runs.predict import external_test, external_test_path, write_external_test
 
+    external_test_path(profile, name)  # refuses a name that is none before anything is scored
     typer.echo(str(write_external_test(profile, name, external_test(profile, root, device))))
 
 
@@ -373,7 +381,7 @@ def score(
 
 @app.command("predict")
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Photographs, or folders or zip archives of them.")],
     run: Annotated[str, typer.Option(help="Folder or id of a run made here.")],
     out: Annotated[Path, typer.Option(help="Folder to make: predictions.csv and a picture for each photograph.")],
     device: Device = "auto",
@@ -382,8 +390,10 @@ def predict(
     from arlrepro.runs.predict import find_run, score_photographs
 
     scored = score_photographs(images, find_run(run), out, device)
-    typer.echo(scored.table.drop(columns="note").to_string(index=False))
+    typer.echo(scored.table.drop(columns=["file", "note"]).to_string(index=False))
     typer.echo("\n".join(scored.table["note"].unique()))
+    for reason, names in scored.skipped.items():
+        typer.echo(f"passed over: {len(names)} {reason}: {some(names)}", err=True)
     for problem in scored.failed.values():
         typer.echo(problem, err=True)
     if scored.failed:

@@ -23,8 +23,26 @@ class RunError(ArlReproError):
     """A run's folder is missing, incomplete, of another version, or its training went wrong."""
 
 
+def printable(text: str, most: int | None = None) -> str:
+    r"""Text as a message can show it: on one line, in characters that every terminal prints.
+
+    Args:
+        text: any.
+        most: characters; of a longer text the middle is left out.
+
+    Example:
+        >>> printable("a\nb\udce4")
+        'a\\nb\\udce4'
+        >>> printable("0123456789", most=4)
+        '01...89'
+    """
+    if most is not None and len(text) > most:
+        text = f"{text[: most // 2]}...{text[-most // 2 :]}"
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def some(offenders: Sequence[object], most: int = 5) -> str:
-    """List at most five offenders, so that a message stays one readable line.
+    """List at most five offenders, each shortened, so that a message stays one readable line.
 
     Example:
         >>> some(["a", "b"])
@@ -32,7 +50,7 @@ def some(offenders: Sequence[object], most: int = 5) -> str:
         >>> some(range(7))
         '0, 1, 2, 3, 4, ...'
     """
-    shown = ", ".join(str(offender) for offender in offenders[:most])
+    shown = ", ".join(printable(str(offender), 500) for offender in offenders[:most])
     return shown + (", ..." if len(offenders) > most else "")
 
 

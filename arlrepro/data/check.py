@@ -146,10 +146,14 @@ def check(root: Path, workers: int | None = None) -> Report:
     lesions = dataset.lesions
     extra = dataset.unlabelled
     fault(root, f"{len(extra)} images or masks are of no labelled lesion", extra, "Add their rows or remove them.")
+    for reason, names in dataset.skipped.items():
+        fault(
+            root, f"{len(names)} passed over, {reason}", names, "Look whether they belong to the data set.", "warning"
+        )
 
     looks = _look_at_all(dataset, workers)
     broken = [problem for look in looks.values() for problem in look.problems]
-    fault(root, f"{len(broken)} files do not decode", broken, "Fetch them again.")
+    fault(root, f"{len(broken)} files do not decode", broken, "Do what each line says.")
     unfit = [name for name, look in looks.items() if look.mask_size not in (None, look.size) and look.size is not None]
     fault(root, f"{len(unfit)} lesion masks have another size than their image", unfit, "Fetch the masks of this set.")
     blank = [name for name, look in looks.items() if look.is_mask_blank]

@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from arlrepro.config import DataConfig, Experiment
 from arlrepro.data import cache, isic
+from arlrepro.data.files import writing
 from arlrepro.data.synthetic import dataset as synthetic
 from arlrepro.data.synthetic import scene, signs
 from arlrepro.errors import ConfigError
@@ -56,7 +57,8 @@ def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
         kind = f"synthetic-{config.side}px-{'-'.join(str(count) for count in counts.values())}-{drawing()}"
         folder = root() / "data" / kind
         if not folder.is_dir():
-            synthetic.write_dataset(folder, side=config.side, counts=counts)
+            with writing(folder):
+                synthetic.write_dataset(folder, side=config.side, counts=counts)
         return isic.read_dataset(folder)
     where = data or os.environ.get("ARLREPRO_DATA") or str(root() / DEFAULT_DATA)
     if not data and where == os.environ.get("ARLREPRO_DATA") and not Path(where).is_absolute():

@@ -21,7 +21,7 @@ from PIL import Image
 
 from arlrepro.data.download import get, patient_session
 from arlrepro.data.duplicates import near_duplicates, thumbnail
-from arlrepro.data.files import StoredFile, decode_image, read_table
+from arlrepro.data.files import StoredFile, decode_image, read_table, writing
 from arlrepro.data.isic import IsicDataset, read_dataset
 from arlrepro.errors import DatasetError, some
 from arlrepro.progress import bar
@@ -179,7 +179,7 @@ def gather(
         part.replace(path)
         return image
 
-    try:
+    with writing(partial):  # what was fetched is kept there
         partial.mkdir(parents=True, exist_ok=True)
         choice = choose(candidates, challenge, open_image, counts=counts, seed=seed, progress=progress)
         for path in partial.iterdir():
@@ -192,8 +192,6 @@ def gather(
             choice.excluded.rename_axis("candidate").to_csv(partial / EXCLUDED, lineterminator="\n")
         read_dataset(partial, splits=["training"])
         partial.replace(root)
-    except OSError as error:
-        raise DatasetError(f"{partial}: cannot be written ({error}). Make room; what was fetched is kept.") from error
     return choice
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from arlrepro.cli import app
 from arlrepro.data import check as module
 from arlrepro.data.check import Report, check
 from arlrepro.errors import DatasetError
@@ -108,7 +110,8 @@ def test_files_that_do_not_decode_are_each_named(tmp_path):
     place = f"{tmp_path}/{DATA}.zip/{DATA}"
     assert fault.what == "3 files do not decode"
     assert fault.which[0] == f"{place}/ISIC_5.jpg: has 0 bytes. Fetch it again."
-    assert fault.which[1].endswith("ISIC_5_segmentation.png: is no JPEG, PNG, BMP, TIFF, WEBP image. Fetch it again.")
+    assert "ISIC_5_segmentation.png: is no JPEG, PNG, BMP, TIFF, WEBP image. Fetch it again if" in fault.which[1]
+    assert fault.remedy == "Do what each line says."
     assert fault.which[2].startswith(f"{place}/ISIC_4.jpg: does not decode (")
 
 
@@ -186,6 +189,39 @@ def test_json_names_the_folder_and_not_where_it_lies_even_when_it_is_the_current
     assert whole["folder"] == "set"
     assert whole["faults"][0]["which"] == [f"set/{DATA}.zip/{DATA}/ISIC_4.jpg: has 0 bytes. Fetch it again."]
     assert str(tmp_path) not in text
+
+
+def test_pictures_that_are_passed_over_are_warnings_by_reason(tmp_path):
+    image = isic_folder.encoded(isic_folder.pixels(1))
+    csv = b"image_id,melanoma,seborrheic_keratosis\na,1,0\n"
+    root = isic_folder.write(tmp_path, {"labels.csv": csv, "a.jpg": image, "._a.jpg": b"x", "IMG_1.HEIC": b"x"})
+    assert found(check(root)) == (
+        [],
+        [
+            f"1 passed over, hidden files, or macOS's notes beside a file: {root}/._a.jpg. "
+            "Look whether they belong to the data set.",
+            f"1 passed over, pictures of a format that is not read; export them as JPEG or PNG: {root}/IMG_1.HEIC. "
+            "Look whether they belong to the data set.",
+        ],
+    )
+
+
+@pytest.mark.parametrize("place", ["nowhere/pairs.html", "labels.csv/pairs.html"])
+def test_a_page_of_pairs_that_cannot_be_written_is_said_before_the_check(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(module, "check", lambda root: pytest.fail("the check had begun"))
+    (tmp_path / "labels.csv").touch()
+    answer = CliRunner().invoke(app, ["data", "check", str(tmp_path), "--pairs", str(tmp_path / place)])
+    assert isinstance(answer.exception, DatasetError)
+    assert str(answer.exception).startswith(f"{tmp_path / place}: cannot be written (")
+
+
+def test_a_synthetic_set_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    answer = CliRunner().invoke(app, ["data", "synth", str(tmp_path / "file" / "x"), "--training", "3"])
+    assert isinstance(answer.exception, DatasetError)
+    said = str(answer.exception)
+    assert said.startswith(f"{tmp_path}/file/x: cannot be written (")
+    assert said.endswith("). Name a place that can be written.")
 
 
 def test_a_folder_without_data_cannot_be_checked(tmp_path):
