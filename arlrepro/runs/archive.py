@@ -174,14 +174,12 @@ def lesions_csv(run: Run, results: Path) -> Path:
         run: any of them.
         results: folder of the archived profiles, `results`.
     """
-    return results / "lesions" / f"{run.data_fingerprint[:12]}.csv"
+    return results / f"lesions-{run.data_fingerprint[:12]}.csv"
 
 
 def write_lesions(run: Run, results: Path) -> None:
     """List the lesions that a run was scored on, with their labels, for `check_lesions`."""
-    path = lesions_csv(run, results)
-    path.parent.mkdir(exist_ok=True)
-    storage.write_text(path, _csv(run.predictions[LESION_COLUMNS], "%.9g"))
+    storage.write_text(lesions_csv(run, results), _csv(run.predictions[LESION_COLUMNS], "%.9g"))
 
 
 def check_lesions(run: Run, results: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_run_is_whole_wherever_the_writing_of_another_in_its_place_ends(study,
 
 def test_lesions_that_the_archive_lists_must_all_be_scored(study, place):
     runner.archive(study.runs[0].folder, paths.archived_folder("tiny"))
-    [path] = (place / "results" / "lesions").iterdir()
+    [path] = (place / "results").glob("lesions-*.csv")
     assert len(pd.read_csv(path)) == 18
     path.write_text(path.read_text() + "another,test,0,0\n")
     with pytest.raises(RunError, match="1 of 19 lesions that it must score are missing"):
