@@ -95,7 +95,8 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
     # Reason: the weights that it started from are replaced, and need not be here any more.
     blank = replace(run.experiment, network=replace(run.experiment.network, weights="none"))
     network = build(blank, run.seed, where)
-    content = storage.read_checked(path, storage.read_sums(path.parent))
+    sums = storage.read_sums(path.parent)
+    content = storage.read_checked(path, sums if path.name in sums else {})  # weights may be put there by hand
     try:
         state = load(content)
         network.load_state_dict(state)  # rounded weights are widened again
