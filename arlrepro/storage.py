@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,18 @@ def read_checked(path: Path, sums: Mapping[str, str]) -> bytes:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def check_crcs(path: Path) -> None:
+    """Hold a zip archive to the CRC-32s in it, such as those that torch writes and does not look at when it reads.
+
+    Raises:
+        ValueError: a byte of its content is not what was written.
+        zipfile.BadZipFile: the file is cut off, or no zip archive.
+    """
+    with zipfile.ZipFile(path) as parts:
+        if (damaged := parts.testzip()) is not None:
+            raise ValueError(f"{damaged} is damaged")
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            _check_bits(self.path)
+            storage.check_crcs(self.path)
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be read ({error.strerror}); {remedy(error)}") from error
@@ -72,15 +72,3 @@ class Checkpoint:
                 f"{self.images[:12]}; give the folder it was trained on, or remove it to train from the start"
             )
         return saved["state"]
-
-
-def _check_bits(path: Path) -> None:
-    """Hold a checkpoint to the CRC-32s that torch writes into it, and does not look at when it reads.
-
-    Raises:
-        ValueError: a byte of its content is not what was written.
-        zipfile.BadZipFile: the file is cut off, or not one of torch's.
-    """
-    with zipfile.ZipFile(path) as parts:
-        if (damaged := parts.testzip()) is not None:
-            raise ValueError(f"{damaged} is damaged")
