@@ -8,6 +8,7 @@ import importlib.metadata
 import platform
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from arlrepro import paths
+from arlrepro import paths, storage
 from arlrepro.config import Experiment
 from arlrepro.data import datasets, isic
 from arlrepro.errors import ConfigError, RunError
 from arlrepro.profiles import Profile, profile
 from arlrepro.progress import advance, bar
-from arlrepro.runs.archive import WEIGHTS, Run, read_run, write_run
+from arlrepro.runs.archive import WEIGHTS, Run, check_lesions, lesions_csv, read_run, write_lesions, write_run
 from arlrepro.runs.study import Study, read_study
 from arlrepro.runs.weights import load_network, save_weights
 
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     import torch
 
     from arlrepro.data.lesions import DataModule
+    from arlrepro.training.checkpoint import Checkpoint
     from arlrepro.training.trainer import Watcher
 
 LOGS = ("none", "csv", "tensorboard")
+#: The checkpoint of a training under way, in its folder.
+STATE = "state"
 
 
 def set_up_data(experiment: Experiment, data: str, device: str) -> "DataModule":
@@ -79,31 +83,63 @@ def train_or_load(
         The run, read back from disk.
 
     Raises:
+        OutputError: the folder cannot be written.
         RunError: the run that is there was made from other images.
     """
     done = folder / experiment.run_id(seed)
     if done.is_dir():
-        run = read_run(done)
-        if datamodule is not None:
-            _refuse_other_images(run, datamodule.dataset)
-        if experiment.data.source == "synthetic" and run.environment.get("drawing") != datasets.drawing():
-            raise RunError(f"{done}: its lesions were drawn by other code than today's; remove it to make it again")
-        return run
+        return _made_before(done, experiment, datamodule)
     from arlrepro.models.pretrained import locate
-    from arlrepro.runs import measures
     from arlrepro.training.checkpoint import Checkpoint
+    from arlrepro.training.distributed import launch
+
+    # Reason: what is lacking is said before the images are decoded.
+    storage.require_writable(folder)
+    if experiment.network.weights != "none":
+        locate(experiment.network.weights)
+    datamodule = (datamodule or set_up_data(experiment, data, device)).for_run(experiment, seed)
+    fabric = launch(datamodule.device)
+    with storage.alone(done, "trains it") if fabric.is_global_zero else nullcontext():
+        fabric.barrier()
+        if done.is_dir():  # made by the process that was waited for
+            return _made_before(done, experiment, datamodule)
+        state = folder / f"{done.name}.part" / STATE
+        checkpoint = Checkpoint(state, datamodule.dataset.fingerprint, checkpoint_every, written)
+        _train_and_write(experiment, seed, datamodule, checkpoint, log, watch, place or {})
+        fabric.barrier()
+    return read_run(done)
+
+
+def _made_before(done: Path, experiment: Experiment, datamodule: "DataModule | None") -> Run:
+    """A finished run, refused where it is of other images."""
+    (done / STATE).unlink(missing_ok=True)  # left by a process that was killed as it finished the run
+    run = read_run(done)
+    if datamodule is not None:
+        _refuse_other_images(run, datamodule.dataset)
+    if experiment.data.source == "synthetic" and run.environment.get("drawing") != datasets.drawing():
+        raise RunError(f"{done}: its lesions were drawn by other code than today's; remove it to make it again")
+    return run
+
+
+def _train_and_write(
+    experiment: Experiment,
+    seed: int,
+    datamodule: "DataModule",
+    checkpoint: "Checkpoint",
+    log: str,
+    watch: "Watcher | None",
+    place: Mapping[str, Any],
+) -> None:
+    """Train and measure in the folder of the checkpoint, from where it is; rename the folder when it is whole."""
+    from arlrepro.runs import measures
     from arlrepro.training.distributed import launch
     from arlrepro.training.trainer import train
 
-    if experiment.network.weights != "none":
-        locate(experiment.network.weights)  # Reason: what is lacking is said before the images are decoded
-    datamodule = (datamodule or set_up_data(experiment, data, device)).for_run(experiment, seed)
     fabric = launch(datamodule.device)
-    part = folder / f"{done.name}.part"
+    part, name = checkpoint.path.parent, experiment.run_id(seed)
     part.mkdir(parents=True, exist_ok=True)
-    checkpoint = Checkpoint(part / "state", datamodule.dataset.fingerprint, checkpoint_every, written)
     logger = _logger(log, part) if fabric.is_global_zero else None
-    with bar(total=experiment.train.epochs, desc=done.name, unit="epoch", disable=not fabric.is_global_zero) as epochs:
+    with bar(total=experiment.train.epochs, desc=name, unit="epoch", disable=not fabric.is_global_zero) as epochs:
 
         def show(epoch: int, every: int, row: dict[str, int | float]) -> None:
             advance(epochs, epoch)
@@ -118,28 +154,27 @@ def train_or_load(
         trained = train(
             experiment, seed, datamodule.lesions("training"), datamodule.lesions("validation"), checkpoint, show
         )
-    if fabric.is_global_zero:
-        if logger is not None:
-            logger.finalize("success")
-        run = Run(
-            experiment=experiment,
-            seed=seed,
-            data_fingerprint=datamodule.dataset.fingerprint,
-            environment={
-                **_environment(experiment, datamodule.device, fabric.world_size, trained.history["seconds"].sum()),
-                **(place or {}),
-            },
-            history=trained.history,
-            attention=pd.DataFrame(),
-            predictions=pd.DataFrame(),
-        )
-        run = measures.of_run(run, trained.network, datamodule)
-        save_weights(trained.network, part / WEIGHTS)
-        write_run(run, part)
-        checkpoint.path.unlink()
-        part.rename(done)
-    fabric.barrier()
-    return read_run(done)
+    if not fabric.is_global_zero:
+        return
+    if logger is not None:
+        logger.finalize("success")
+    seconds = trained.history["seconds"].sum()
+    run = Run(
+        experiment=experiment,
+        seed=seed,
+        data_fingerprint=datamodule.dataset.fingerprint,
+        environment={**_environment(experiment, datamodule.device, fabric.world_size, seconds), **place},
+        history=trained.history,
+        attention=pd.DataFrame(),
+        predictions=pd.DataFrame(),
+    )
+    run = measures.of_run(run, trained.network, datamodule)
+    save_weights(trained.network, part / WEIGHTS)
+    write_run(run, part)
+    storage.sync(part)
+    done = part.rename(part.with_name(name))
+    # Reason: as long as the run has not its name, a process that starts after a kill goes on from the checkpoint.
+    (done / STATE).unlink()
 
 
 def _logger(kind: str, folder: Path) -> Any:
@@ -180,7 +215,11 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     _refuse_other_images(run, datamodule.dataset)
     measured = measures.of_run(run, load_network(run, device), datamodule)
     environment = {**run.environment, "drawing": datasets.drawing()}
-    write_run(replace(measured, predictions=run.predictions, environment=environment), folder)
+    with storage.alone(folder, "measures it"), storage.replacing(folder) as new:
+        new.mkdir()
+        for kept in (one for one in folder.iterdir() if one.suffix not in (".csv", ".json", ".yaml")):
+            (shutil.copytree if kept.is_dir() else shutil.copy2)(kept, new / kept.name)
+        write_run(replace(measured, predictions=run.predictions, environment=environment), new)
     return read_run(folder)
 
 
@@ -193,16 +232,21 @@ def archive(run_folder: Path, results: Path) -> Path:
 
     Returns:
         The archived run's folder.
+
+    Raises:
+        OutputError: the archive cannot be written.
+        RunError: the run is damaged, or its rows are not the lesions that the archive lists for its images.
     """
     run = read_run(run_folder)
     target = results / run.id
-    part = results / f"{run.id}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write_run(run, part)
-    if target.exists():
-        shutil.rmtree(target)
-    part.rename(target)
+    storage.require_writable(results)
+    with storage.alone(target, "archives it"):
+        check_lesions(run, results.parent)
+        if not run.experiment.data.folds and not lesions_csv(run, results.parent).is_file():
+            write_lesions(run, results.parent)
+        with storage.replacing(target) as new:
+            new.mkdir()
+            write_run(run, new)
     return target
 
 

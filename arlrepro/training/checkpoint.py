@@ -1,7 +1,8 @@
 """The state of a training on disk: written whole or not at all, and refused where it is another training's."""
 
-import os
 import pickle
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import torch
 
-from arlrepro.errors import RunError
+from arlrepro import storage
+from arlrepro.errors import RunError, remedy
 
 #: Raised when a checkpoint holds something else, or means something else, than before.
 VERSION = 2
@@ -25,24 +27,14 @@ class Checkpoint:
     written: Callable[[Path], None] | None = None  # told the path after each, for a copy elsewhere
 
     def write(self, run_id: str, state: dict[str, Any]) -> None:
-        """Write under a temporary name, sync, rename, sync the folder: the last good checkpoint is never touched.
+        """Write beside the last good checkpoint, which stays until the new one is whole on the disk.
 
         Args:
             run_id: of the run that is trained.
             state: tensors and plain values.
         """
-        part = self.path.with_suffix(".part")
-        with part.open("wb") as file:
+        with storage.replacing(self.path) as new, new.open("wb") as file:
             torch.save({"version": VERSION, "run": run_id, "images": self.images, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.path)
-        if os.name == "posix":  # elsewhere a folder cannot be opened
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
         if self.written is not None:
             self.written(self.path)
 
@@ -50,13 +42,19 @@ class Checkpoint:
         """The state that was written last, on the CPU; None where there is none yet.
 
         Raises:
-            RunError: the file is cut off, of another version of arlrepro, of another run, or of other images.
+            RunError: the file is cut off or changed, of another version of arlrepro, of another run or of other images.
         """
         if not self.path.is_file():
             return None
         try:
+            storage.check_crcs(self.path)
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be read ({error.strerror}); {remedy(error)}") from error
+        except (
+            *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError),
+            *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
+        ) as error:
             raise RunError(f"{self.path}: not a whole checkpoint; remove it to train from the start") from error
         version = saved.get("version") if isinstance(saved, dict) else None
         if version != VERSION:
@@ -64,6 +62,8 @@ class Checkpoint:
                 f"{self.path}: a checkpoint of version {version}, this arlrepro reads version {VERSION}; "
                 "go on with the arlrepro that wrote it, or remove it to train from the start"
             )
+        if not {"run", "images", "state"} <= saved.keys() or not isinstance(saved["images"], str):
+            raise RunError(f"{self.path}: not a checkpoint of a training; remove it to train from the start")
         if saved["run"] != run_id:
             raise RunError(f"{self.path}: a checkpoint of {saved['run']}, not of {run_id}; remove it")
         if saved["images"] != self.images:

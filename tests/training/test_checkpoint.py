@@ -1,5 +1,6 @@
 """Checkpoints: the last good one stays, and those of other trainings are refused."""
 
+import random
 import re
 
 import pytest
@@ -47,7 +48,7 @@ def test_what_was_written_is_on_the_disk_before_it_has_its_name(written, monkeyp
     monkeypatch.setattr("os.fsync", lambda descriptor: calls.append("sync"))
     monkeypatch.setattr("pathlib.Path.replace", lambda self, target: calls.append(f"{self.name} -> {target.name}"))
     written.write("one", {"done": 4})
-    assert calls == ["sync", "state.part -> state", "sync"]  # the file, its name, the folder
+    assert calls == ["sync", "state.new -> state", "sync"]  # the file, its name, the folder
 
 
 def test_one_of_another_run_is_refused(written):
@@ -79,3 +80,36 @@ def test_one_that_is_cut_off_is_refused(written, share):
 def test_one_that_would_run_code_is_refused(written):
     torch.save({"version": checkpoint.VERSION, "run": re.compile("a"), "images": "", "state": {}}, written.path)
     assert refusal(written) == "not a whole checkpoint; remove it to train from the start"
+
+
+def test_no_byte_that_changes_is_read_as_another_state(tmp_path):
+    """The given fault, 80 of 80 resumed in silence: what is read is what was written, or nothing is."""
+    checkpoint = Checkpoint(tmp_path / "state")
+    state = {"network": torch.arange(600.0), "history": [{"epoch": 1}], "done": 3}
+    checkpoint.write("one", state)
+    whole = checkpoint.path.read_bytes()
+    generator, refused = random.Random(0), 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
+        checkpoint.path.write_bytes(damaged)
+        try:
+            read = checkpoint.read("one")
+        except RunError:
+            refused += 1
+        else:  # the byte was in what the format fills up with
+            assert read is not None and read["network"].equal(state["network"])
+            assert (read["history"], read["done"]) == (state["history"], state["done"])
+    assert refused > 100
+
+
+@pytest.mark.parametrize("content", [[], {"version": 2}, {"version": 2, "run": "one", "images": 3, "state": {}}])
+def test_what_is_no_checkpoint_is_refused(written, content):
+    torch.save(content, written.path)
+    assert refusal(written).endswith("to train from the start")
+
+
+def test_checkpoints_without_checksums_of_their_own_are_read_as_before(written):
+    """Version 2, as trainings under way have written it."""
+    torch.save({"version": 2, "run": "one", "images": "a" * 64, "state": {"done": 5}}, written.path)
+    assert written.read("one") == {"done": 5}
