@@ -116,7 +116,7 @@ from arlrepro.runs.archive import read_run
 def arlrepro(*arguments):
     assert app(list(map(str, arguments)), standalone_mode=False) in (None, 0), arguments
 
-arlrepro("data", "synth", root / "drawn", "--side", 64, "--training", 12, "--validation", 9, "--test", 9)
+arlrepro("data", "synth", root / "drawn", "--side", 64, "--training", 12, "--validation", 9, "--test", 24)
 arlrepro("data", "check", root / "drawn")
 arlrepro("data", "prepare", "--profile", "smoke")
 arlrepro("train", "--profile", "smoke", "--network", "resnet14")
