@@ -49,7 +49,7 @@ def arlrepro(*arguments: object) -> subprocess.CompletedProcess[str]:
             "arlrepro: runs/none: no such run; `arlrepro reproduce` makes the runs of a profile",
         ),
         (["data", "check", "/none"], "arlrepro: /none: no such folder."),
-        (["score", "none.csv", "--truth", "none.csv"], "arlrepro: ./none.csv: cannot be read"),
+        (["score", "none.csv", "--truth", "none.csv"], "arlrepro: ./none.csv: is not there. Name a file."),
         (["book", "--publish", "--data", "x"], "arlrepro: --publish takes no --data: committed pages come from"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
