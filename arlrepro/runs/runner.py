@@ -227,7 +227,7 @@ def archive(run_folder: Path, results: Path) -> Path:
     """Copy what readers need of a live run, its text files without the weights, to where committed results lie.
 
     Args:
-        run_folder: of a finished run.
+        run_folder: of a finished run; an archived one, which stays as it is, is given the manifest that it lacks.
         results: folder of the profile's archived runs, `results/<profile>`.
 
     Returns:
@@ -240,6 +240,11 @@ def archive(run_folder: Path, results: Path) -> Path:
     run = read_run(run_folder)
     target = results / run.id
     storage.require_writable(results)
+    if target.is_dir() and target.samefile(run_folder):  # archived before there were manifests
+        if not (target / storage.MANIFEST).is_file():
+            check_lesions(run, results.parent)
+            storage.write_sums(target, [file.name for file in target.iterdir()])
+        return target
     with storage.alone(target, "archives it"):
         check_lesions(run, results.parent)
         if not run.experiment.data.folds and not lesions_csv(run, results.parent).is_file():

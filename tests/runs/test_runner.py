@@ -96,7 +96,7 @@ def test_runs_that_are_archived_are_left_out_where_only_missing_ones_are_asked_f
     monkeypatch.setattr(runner, "train_or_load", lambda one, seed, *_, **__: made.append(one.run_id(seed)) or arl)
     found = runner.reproduce("tiny", missing_only=True)
     assert made == [arl.id]
-    assert [run.folder for run in found.runs] == [archived]
+    assert [run.folder for run in found.runs] == [archived, arl.folder]
 
 
 def test_lesions_drawn_by_other_code_are_noticed(study, place, tiny, monkeypatch):
@@ -182,6 +182,14 @@ def test_a_run_is_whole_wherever_the_writing_of_another_in_its_place_ends(study,
         runner.measure_again(live, device="cpu")
         assert contents(folder).keys() == before.keys()
     assert archive.read_run(folder).metrics == study.runs[0].metrics
+
+
+def test_a_run_archived_before_there_were_manifests_gets_one_and_changes_in_nothing_else(study, place):
+    target = runner.archive(study.runs[0].folder, paths.archived_folder("tiny"))
+    before = contents(target)
+    (target / "SHA256SUMS").unlink()
+    assert runner.archive(target, target.parent) == target
+    assert contents(target) == before
 
 
 def test_lesions_that_the_archive_lists_must_all_be_scored(study, place):
