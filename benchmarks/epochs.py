@@ -87,7 +87,7 @@ def epochs(network: str, images: int, batch_size: int, repeats: int, device: tor
             JpegPatches(files, side), batch_size, shuffle=True, drop_last=True, num_workers=torch.get_num_threads()
         )
         plain = create(network, fused=False)
-        plain = plain.to(device, memory_format=torch.contiguous_format).train()
+        plain = plain.to(device).to(memory_format=torch.contiguous_format).train()
         optimiser = torch.optim.SGD(plain.parameters(), lr=0.0001, momentum=0.9, weight_decay=1e-4)
 
         def today(epoch: int, last: int, row: dict[str, int | float]) -> None:

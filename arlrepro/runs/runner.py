@@ -123,7 +123,7 @@ def train_or_load(
             predictions=pd.DataFrame(),
         )
         run = measures.of_run(run, trained.network, datamodule)
-        save_weights(trained.network, part / WEIGHTS)
+        save_weights(trained.network, part / WEIGHTS, run)
         write_run(run, part)
         checkpoint.path.unlink()
         part.rename(done)

@@ -1,13 +1,16 @@
 """Weights of a run: saved, loaded, and rounded to float16 for anyone to try, held to the scores they give."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arlrepro.config import to_dict
 from arlrepro.errors import RunError
 from arlrepro.paths import committed_weights
+from arlrepro.registry import PRETRAINED
 from arlrepro.runs.archive import WEIGHTS, Run, read_run
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 #: A rounded network's scores may differ by this much, of 1, from those of the network as it was trained.
 TOLERANCE = 0.005
+#: Of weights from a random start: this repository's own.
+LICENCE = "MIT"
 
 
 def round_weights(network: "torch.nn.Module") -> "dict[str, torch.Tensor]":
@@ -69,8 +74,29 @@ def commit_weights(folder: Path) -> Path:
     path = committed_weights(run.id)
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
-    save_file(rounded, part)
+    save_file(rounded, part, metadata=describe(run))
     return part.replace(path)
+
+
+def describe(run: Run) -> dict[str, str]:
+    """What a file of weights says of itself, in the metadata of safetensors.
+
+    Returns:
+        `network`, `task`, `seed`, `run` (its id), `protocol` (the hash of its settings), `config` (all of them, as
+        JSON), `licence`, which is that of the weights that training started from, and `model_card` (where what the
+        network is not for is said, a path in this repository).
+    """
+    start = PRETRAINED.get(run.experiment.network.weights)
+    return {
+        "network": run.network,
+        "task": run.experiment.task,
+        "seed": str(run.seed),
+        "run": run.id,
+        "protocol": run.experiment.hash,
+        "config": json.dumps(to_dict(run.experiment)),
+        "licence": start.licence if start else LICENCE,
+        "model_card": "book/model_card.md",
+    }
 
 
 def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
@@ -100,8 +126,9 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
     return network.eval()
 
 
-def save_weights(network: "torch.nn.Module", path: Path) -> None:
-    """Write a network's state dict as safetensors."""
+def save_weights(network: "torch.nn.Module", path: Path, run: Run | None = None) -> None:
+    """Write a network's state dict as safetensors, with what `describe` says of the run that it comes from."""
     from safetensors.torch import save_file
 
-    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_file(state, path, metadata=describe(run) if run else None)
