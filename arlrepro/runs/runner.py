@@ -169,7 +169,7 @@ def _train_and_write(
         predictions=pd.DataFrame(),
     )
     run = measures.of_run(run, trained.network, datamodule)
-    save_weights(trained.network, part / WEIGHTS)
+    save_weights(trained.network, part / WEIGHTS, run)
     write_run(run, part)
     storage.sync(part)
     done = part.rename(part.with_name(name))

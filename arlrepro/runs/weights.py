@@ -1,5 +1,6 @@
 """Weights of a run: saved, loaded, and rounded to float16 for anyone to try, held to the scores they give."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arlrepro import storage
+from arlrepro.config import to_dict
 from arlrepro.errors import RunError, some
 from arlrepro.paths import committed_weights
+from arlrepro.registry import PRETRAINED
 from arlrepro.runs.archive import WEIGHTS, Run, read_run
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 #: A rounded network's scores may differ by this much, of 1, from those of the network as it was trained.
 TOLERANCE = 0.005
+#: Of weights from a random start: this repository's own.
+LICENCE = "MIT"
 
 
 def round_weights(network: "torch.nn.Module") -> "dict[str, torch.Tensor]":
@@ -66,9 +71,30 @@ def commit_weights(folder: Path) -> Path:
     storage.require_writable(path.parent)
     with storage.alone(path.parent, "writes weights"):
         with storage.replacing(path) as new:
-            save_file(rounded, new)
+            save_file(rounded, new, metadata=describe(run))
         storage.write_sums(path.parent, [one.name for one in path.parent.glob("*.safetensors")])
     return path
+
+
+def describe(run: Run) -> dict[str, str]:
+    """What a file of weights says of itself, in the metadata of safetensors.
+
+    Returns:
+        `network`, `task`, `seed`, `run` (its id), `protocol` (the hash of its settings), `config` (all of them, as
+        JSON), `licence`, which is that of the weights that training started from, and `model_card` (where what the
+        network is not for is said, a path in this repository).
+    """
+    start = PRETRAINED.get(run.experiment.network.weights)
+    return {
+        "network": run.network,
+        "task": run.experiment.task,
+        "seed": str(run.seed),
+        "run": run.id,
+        "protocol": run.experiment.hash,
+        "config": json.dumps(to_dict(run.experiment)),
+        "licence": start.licence if start else LICENCE,
+        "model_card": "book/model_card.md",
+    }
 
 
 def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
@@ -110,9 +136,10 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
     return network.eval()
 
 
-def save_weights(network: "torch.nn.Module", path: Path) -> None:
-    """Write a network's state dict as safetensors."""
+def save_weights(network: "torch.nn.Module", path: Path, run: Run | None = None) -> None:
+    """Write a network's state dict as safetensors, with what `describe` says of the run that it comes from."""
     from safetensors.torch import save_file
 
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with storage.replacing(path) as new:
-        save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, new)
+        save_file(state, new, metadata=describe(run) if run else None)

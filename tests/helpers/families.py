@@ -65,7 +65,7 @@ FAMILIES = {
 
 
 def build(family: str) -> nn.Module:
-    """The network of a family as if it had been trained: no norm or layer scale that starts at zero is there still."""
+    """The network of a family as if it had been trained: no norm or layer scale is at zero, where some start."""
     torch.manual_seed(0)
     network = FAMILIES[family][0]()
     with torch.no_grad():
@@ -73,5 +73,5 @@ def build(family: str) -> nn.Module:
             if key.endswith("running_mean"):
                 value.uniform_(-0.5, 0.5)
             elif key.endswith(("running_var", "gamma", "layer_scale")) or (key.endswith("weight") and value.ndim == 1):
-                value.uniform_(0.5, 1.5)
+                value.uniform_(0.5, 1.0)
     return network

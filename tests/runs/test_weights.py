@@ -1,15 +1,20 @@
 """Rounded weights: half the size, nearly the scores, found by a run's id, refused where they would change a score."""
 
+import json
 import random
 import re
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from arlrepro import paths
+from arlrepro.config import from_dict
 from arlrepro.errors import RunError
 from arlrepro.models.inference import Predictor
 from arlrepro.paths import committed_weights
@@ -52,6 +57,32 @@ def test_rounding_halves_the_file_and_hardly_changes_a_score(live, short, valida
     change = np.abs(predictor.scores(validation) - before).max()
     assert 0 < change < TOLERANCE
     assert all(value.dtype == torch.float32 for value in network.parameters())
+
+
+def test_a_file_of_weights_says_what_it_is(live):
+    with safe_open(commit_weights(live), framework="numpy") as file:
+        said = file.metadata()
+    run = archive.read_run(live)
+    assert {name: said[name] for name in ("network", "task", "seed", "run", "licence", "model_card")} == {
+        "network": "arl_cnn14",
+        "task": run.experiment.task,
+        "seed": str(run.seed),
+        "run": run.id,
+        "licence": "MIT",
+        "model_card": "book/model_card.md",
+    }
+    assert from_dict(json.loads(said["config"])) == run.experiment
+    assert said["protocol"] == run.experiment.hash
+    root = Path(__file__).parents[2]
+    assert (root / said["model_card"]).is_file()
+    assert tomllib.loads((root / "pyproject.toml").read_text())["project"]["license"] == said["licence"]
+
+
+def test_the_licence_of_weights_is_that_of_what_training_started_from():
+    run = small_run("efficientnet_lite0")
+    network = replace(run.experiment.network, name="efficientnet_lite0", weights="imagenet-lite0")
+    started = replace(run, experiment=replace(run.experiment, network=network))
+    assert weights.describe(started)["licence"] == "Apache-2.0"
 
 
 def test_an_archived_run_is_loaded_from_its_committed_weights(live, checkout, monkeypatch):
