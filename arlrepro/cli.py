@@ -102,8 +102,8 @@ def synth(
     test: Annotated[int, typer.Option(help="Test images.")] = 600,
 ) -> None:
     """Draw a synthetic dermoscopy data set, with lesion masks, in the official ISIC-2017 layout."""
-    from arlrepro.data.files import writing
     from arlrepro.data.synthetic.dataset import write_dataset
+    from arlrepro.storage import writing
 
     counts = {"training": training, "validation": validation, "test": test}
     with writing(root):
@@ -119,7 +119,7 @@ def check(
 ) -> None:
     """Look for everything that is wrong or doubtful in a data set; exit status 1 if there are faults."""
     from arlrepro.data import check as checking
-    from arlrepro.data.files import writing
+    from arlrepro.storage import writing
 
     if pairs is not None:
         with writing(pairs):
@@ -390,8 +390,9 @@ def predict(
     from arlrepro.runs.predict import find_run, score_photographs
 
     scored = score_photographs(images, find_run(run), out, device)
-    typer.echo(scored.table.drop(columns=["file", "note"]).to_string(index=False))
-    typer.echo("\n".join(scored.table["note"].unique()))
+    if len(scored.table):
+        typer.echo(scored.table.drop(columns=["file", "note"]).to_string(index=False))
+        typer.echo("\n".join(scored.table["note"].unique()))
     for reason, names in scored.skipped.items():
         typer.echo(f"passed over: {len(names)} {reason}: {some(names)}", err=True)
     for problem in scored.failed.values():

@@ -184,9 +184,20 @@ def require_writable(folder: Path) -> None:
     Raises:
         OutputError: it cannot be made or written; the message names the remedy.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"0")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn whatever keeps a file or folder from being written into one line with its own remedy.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); {remedy(error)}") from error
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); {remedy(error)}") from error

@@ -16,12 +16,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from arlrepro.config import DataConfig, Experiment
 from arlrepro.data import cache, isic
-from arlrepro.data.files import writing
 from arlrepro.data.synthetic import dataset as synthetic
 from arlrepro.data.synthetic import scene, signs
 from arlrepro.errors import ConfigError
 from arlrepro.paths import root
 from arlrepro.registry import CLASSES
+from arlrepro.storage import writing
 
 DEFAULT_DATA = Path("data/isic2017")
 EXTRA = "extra"  # folder beside the official files, as `arlrepro data extra` makes it

@@ -21,11 +21,12 @@ from PIL import Image
 
 from arlrepro.data.download import get, patient_session
 from arlrepro.data.duplicates import near_duplicates, thumbnail
-from arlrepro.data.files import StoredFile, decode_image, read_table, writing
+from arlrepro.data.files import StoredFile, decode_image, read_table
 from arlrepro.data.isic import IsicDataset, read_dataset
 from arlrepro.errors import DatasetError, some
 from arlrepro.progress import bar
 from arlrepro.registry import CLASSES, SPLITS
+from arlrepro.storage import writing
 
 #: Recalled by readers of the paper: 1,320 in all.
 COUNTS: Mapping[str, int] = MappingProxyType({"melanoma": 466, "seborrheic_keratosis": 32, "nevus": 822})
@@ -161,8 +162,8 @@ def gather(
         progress: show a progress bar.
 
     Raises:
-        DatasetError: the folder is not empty or cannot be written, an image does not decode, or too few candidates
-            are left.
+        DatasetError: the folder is not empty, an image does not decode, or too few candidates are left.
+        OutputError: the folder cannot be written.
     """
     root = Path(root)
     if root.exists() and any(root.iterdir()):

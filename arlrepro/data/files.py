@@ -5,7 +5,6 @@ Every command finds its images by :func:`list_files`, reads its tables by :func:
 """
 
 import csv
-import errno
 import io
 import math
 import os
@@ -27,7 +26,7 @@ import pandas as pd
 from jaxtyping import Bool
 from PIL import ExifTags, Image, ImageOps
 
-from arlrepro.errors import ConfigError, DatasetError, printable, some
+from arlrepro.errors import ConfigError, DatasetError, printable, remedy, some
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 #: Pillow is asked for these formats only: some others (PostScript) run other programs.
@@ -125,7 +124,7 @@ class StoredFile:
         except KeyError as error:
             raise DatasetError(f"{self}: is not in the archive, which was written anew. Begin again.") from error
         except OSError as error:
-            raise DatasetError(f"{self}: cannot be read ({error.strerror}). Copy it from its source again.") from error
+            raise DatasetError(f"{self}: cannot be read ({error.strerror}); {remedy(error)}.") from error
         except (EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DatasetError(f"{self}: is damaged ({error}). Fetch the archive again.") from error
 
@@ -135,22 +134,6 @@ class StoredFile:
             return zlib.crc32(self.read())
         with _archive_lock:
             return _open_archive(self.container, self.container.stat().st_mtime_ns)[1][self.name].CRC
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn whatever keeps a file or folder from being written into one line with its own remedy.
-
-    Raises:
-        DatasetError: it cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        remedy = "Make room." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Name a place that can be written."
-        raise DatasetError(
-            f"{printable(str(path))}: cannot be written ({error.strerror or error}). {remedy}"
-        ) from error
 
 
 def crc32s(files: Mapping[str, StoredFile]) -> dict[str, int]:
@@ -460,9 +443,9 @@ def _decoding(file: StoredFile) -> Iterator[Image.Image]:
     except DatasetError:
         raise
     except Image.UnidentifiedImageError as error:
-        for start, what, remedy in _FOREIGN_BYTES:
+        for start, what, to_do in _FOREIGN_BYTES:
             if re.match(start, data[:200], re.DOTALL | re.IGNORECASE):
-                raise DatasetError(f"{file}: is {what}, which is not read. {remedy}") from error
+                raise DatasetError(f"{file}: is {what}, which is not read. {to_do}") from error
         known = ", ".join(IMAGE_FORMATS)
         raise DatasetError(f"{file}: is no {known} image. Fetch it again if it should be, else take it out.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

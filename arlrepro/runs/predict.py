@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from arlrepro import paths
 from arlrepro.attention.overlay import overlay
 from arlrepro.data import datasets, isic
-from arlrepro.data.files import IMAGE_SUFFIXES, Listing, StoredFile, decode_image, list_files, merged, writing
+from arlrepro.data.files import IMAGE_SUFFIXES, Listing, StoredFile, decode_image, list_files, merged
 from arlrepro.errors import ArlReproError, ConfigError, DatasetError, RunError, printable, some
 from arlrepro.evaluation.delong import auc_interval, paired_difference
 from arlrepro.profiles import profile
@@ -25,6 +25,7 @@ from arlrepro.registry import CLASSES, classes_of
 from arlrepro.runs import archive, weights
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import read_study
+from arlrepro.storage import writing
 
 STATEMENT = "Research software, not a medical device: these numbers must not guide the care of any person."
 DRAWN = "The network was trained on drawn images and knows nothing about real lesions."
@@ -116,7 +117,8 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
         The table that was written, and what failed; one bad file does not keep the others from being scored.
 
     Raises:
-        DatasetError: no photographs, or the output folder cannot be written.
+        DatasetError: no photographs.
+        OutputError: the output folder cannot be written.
         RunError: the run has no weights here, or the output folder exists and is not empty.
     """
     from arlrepro.attention.localisation import activations

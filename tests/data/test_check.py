@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from arlrepro.cli import app
 from arlrepro.data import check as module
 from arlrepro.data.check import Report, check
-from arlrepro.errors import DatasetError
+from arlrepro.errors import DatasetError, OutputError
 from helpers import isic_folder
 
 DATA = "ISIC-2017_Test_v2_Data"
@@ -211,17 +211,17 @@ def test_a_page_of_pairs_that_cannot_be_written_is_said_before_the_check(tmp_pat
     monkeypatch.setattr(module, "check", lambda root: pytest.fail("the check had begun"))
     (tmp_path / "labels.csv").touch()
     answer = CliRunner().invoke(app, ["data", "check", str(tmp_path), "--pairs", str(tmp_path / place)])
-    assert isinstance(answer.exception, DatasetError)
+    assert isinstance(answer.exception, OutputError)
     assert str(answer.exception).startswith(f"{tmp_path / place}: cannot be written (")
 
 
 def test_a_synthetic_set_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     answer = CliRunner().invoke(app, ["data", "synth", str(tmp_path / "file" / "x"), "--training", "3"])
-    assert isinstance(answer.exception, DatasetError)
+    assert isinstance(answer.exception, OutputError)
     said = str(answer.exception)
     assert said.startswith(f"{tmp_path}/file/x: cannot be written (")
-    assert said.endswith("). Name a place that can be written.")
+    assert said.endswith("name another folder")
 
 
 def test_a_folder_without_data_cannot_be_checked(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from arlrepro.data.extra_images import COUNTS, choose, from_archive, from_ham10000, lot, read_manifest
 from arlrepro.data.isic import IsicDataset, read_dataset, read_ham10000
-from arlrepro.errors import DatasetError
+from arlrepro.errors import DatasetError, OutputError
 from arlrepro.registry import SPLITS
 from helpers import isic_folder
 from helpers.http_server import Fault, Server, serving
@@ -221,9 +221,9 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, challenge):
     (tmp_path / "file").write_text("in the way")
     ham10000 = read_dataset(challenge.root)
     ham10000.lesions["dx"], ham10000.lesions["lesion_id"] = "nv", ""
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(OutputError) as caught:
         from_ham10000(tmp_path / "file" / "extra", challenge, ham10000, progress=False)
-    assert str(caught.value).startswith(f"{tmp_path}/file/extra.partial: cannot be written (Not a directory). Name")
+    assert str(caught.value).startswith(f"{tmp_path}/file/extra.partial: cannot be written (Not a directory); ")
 
 
 def test_what_is_no_manifest_is_told(tmp_path):

@@ -19,7 +19,7 @@ from arlrepro.cli import app
 from arlrepro.data import files
 from arlrepro.data.files import StoredFile
 from arlrepro.data.synthetic.dataset import draw_lesion
-from arlrepro.errors import ConfigError, DatasetError, RunError
+from arlrepro.errors import ConfigError, DatasetError, OutputError, RunError
 from arlrepro.evaluation.submission import read_scores
 from arlrepro.models.arl_cnn import build
 from arlrepro.profiles import SMOKE
@@ -247,7 +247,8 @@ def test_a_pipe_is_named_and_not_waited_for(run, lesion, tmp_path):
 @pytest.mark.parametrize("inside", ["x", "x/y/z"])
 def test_an_output_folder_below_a_file_is_refused_in_one_line(run, lesion, tmp_path, inside):
     lesion.save(tmp_path / "a.png")
-    with pytest.raises(DatasetError, match=r"a\.png/[xyz/]+: cannot be written \(Not a directory\)\. Name a place"):
+    said = r"a\.png/[xyz/]+: cannot be written \(Not a directory\); a part of its path is a file: name another folder$"
+    with pytest.raises(OutputError, match=said):
         score_photographs([tmp_path / "a.png"], run, tmp_path / "a.png" / inside, "cpu")
 
 
