@@ -3,6 +3,7 @@
 Exit status: 0 done; 1 it ran and something in the input was bad; 2 it could not start.
 """
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arlrepro import config, profiles, registry
-from arlrepro.errors import ArlReproError, ConfigError, some
+from arlrepro import config, profiles, registry, storage
+from arlrepro.errors import ArlReproError, ConfigError, said, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -283,9 +284,10 @@ def results(
     from arlrepro.book.tables import comparison
     from arlrepro.runs.study import read_study
 
+    if out is not None:
+        storage.require_writable(out)
     study = read_study(profiles.profile(profile), paths.archived_folder(profile))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         for name, table in comparison.PRINTED.items():
             export.save(table(study), out / name)
         typer.echo(f"{len(comparison.PRINTED)} tables, each as CSV and LaTeX, in {out}")
@@ -450,10 +452,14 @@ def main() -> None:
     """Run a command; what a user can mend ends in one line and exit status 2, not in a traceback."""
     # Reason: what Pillow warns of, a file that may unpack without end, is refused in one line: `data.files`.
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
+    if sys.stderr is None:  # closed, as some schedulers and daemons leave it
+        # Reason: it stays open for as long as the process lives.
+        sys.stderr = Path(os.devnull).open("w", encoding="utf8")  # noqa: SIM115
     try:
         app()
-    except ArlReproError as error:
-        typer.echo(f"arlrepro: {error}", err=True)
+    except (ArlReproError, OSError) as error:
+        line = said(error) if isinstance(error, OSError) else str(error)
+        typer.echo(f"arlrepro: {line}", err=True)
         sys.exit(2)
 
 

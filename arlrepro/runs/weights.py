@@ -51,7 +51,7 @@ def commit_weights(folder: Path) -> Path:
         RunError: the weights are not here, float16 cannot hold them, or a score changes by more than `TOLERANCE`.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from arlrepro.data.lesions import gallery
     from arlrepro.models.inference import Predictor
@@ -71,7 +71,7 @@ def commit_weights(folder: Path) -> Path:
     storage.require_writable(path.parent)
     with storage.alone(path.parent, "writes weights"):
         with storage.replacing(path) as new:
-            save_file(rounded, new, metadata=describe(run))
+            new.write_bytes(save(rounded, metadata=describe(run)))
         storage.write_sums(path.parent, [one.name for one in path.parent.glob("*.safetensors")])
     return path
 
@@ -138,8 +138,8 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
 
 def save_weights(network: "torch.nn.Module", path: Path, run: Run | None = None) -> None:
     """Write a network's state dict as safetensors, with what `describe` says of the run that it comes from."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with storage.replacing(path) as new:
-        save_file(state, new, metadata=describe(run) if run else None)
+        new.write_bytes(save(state, metadata=describe(run) if run else None))

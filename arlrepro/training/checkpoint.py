@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from arlrepro import storage
-from arlrepro.errors import RunError, remedy
+from arlrepro.errors import OutputError, RunError, remedy
 
 #: Raised when a checkpoint holds something else, or means something else, than before.
 VERSION = 2
@@ -32,9 +32,21 @@ class Checkpoint:
         Args:
             run_id: of the run that is trained.
             state: tensors and plain values.
+
+        Raises:
+            OutputError: the disk is full, gone or read-only; the last good checkpoint is there.
         """
-        with storage.replacing(self.path) as new, new.open("wb") as file:
-            torch.save({"version": VERSION, "run": run_id, "images": self.images, "state": state}, file)
+        try:
+            with storage.replacing(self.path) as new, new.open("wb") as file:
+                torch.save({"version": VERSION, "run": run_id, "images": self.images, "state": state}, file)
+        except (OSError, RuntimeError) as error:
+            fault = error if isinstance(error, OSError) else error.__context__  # torch says another thing on top of it
+            if not isinstance(fault, OSError):
+                raise
+            raise OutputError(
+                f"{self.path}: cannot be written ({fault.strerror or fault}); {remedy(fault)}, then start the training "
+                "again: it goes on from its last checkpoint"
+            ) from error
         if self.written is not None:
             self.written(self.path)
 

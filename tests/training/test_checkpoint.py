@@ -2,11 +2,13 @@
 
 import random
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from arlrepro.errors import RunError
+from arlrepro.errors import OutputError, RunError
 from arlrepro.training import checkpoint
 from arlrepro.training.checkpoint import Checkpoint
 
@@ -35,11 +37,15 @@ def test_there_may_be_none_yet(tmp_path):
 def test_a_write_that_breaks_off_leaves_the_last_good_one(written, monkeypatch):
     def full(_state, file):
         file.write(b"half of it")
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError) as caught:
         written.write("one", {"done": 4})
+    assert str(caught.value) == (
+        f"{written.path}: cannot be written (No space left on device); make room on the disk, then start the training "
+        "again: it goes on from its last checkpoint"
+    )
     assert written.read("one") == {"done": 3}
 
 
@@ -113,3 +119,17 @@ def test_checkpoints_without_checksums_of_their_own_are_read_as_before(written):
     """Version 2, as trainings under way have written it."""
     torch.save({"version": 2, "run": "one", "images": "a" * 64, "state": {"done": 5}}, written.path)
     assert written.read("one") == {"done": 5}
+
+
+def test_a_disk_that_fills_up_is_one_line_and_leaves_the_last_good_one(written):
+    """As torch says it: its own error stands before that of the system."""
+    script = (
+        "import resource, signal, sys, torch; from pathlib import Path\n"
+        "from arlrepro.errors import OutputError; from arlrepro.training.checkpoint import Checkpoint\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "try: Checkpoint(Path(sys.argv[1]), 'a' * 64).write('one', {'a': torch.zeros(9000)})\n"
+        "except OutputError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, written.path], capture_output=True, text=True)
+    assert "cannot be written (File too large); raise the limit on the size of a file (ulimit -f)" in done.stdout
+    assert written.read("one") == {"done": 3}
