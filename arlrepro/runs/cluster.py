@@ -6,6 +6,7 @@ import platform
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -164,6 +165,18 @@ def on_node(ray: ModuleType, node_id: str) -> dict[str, Any]:
     return {"num_cpus": 0, "scheduling_strategy": strategy}
 
 
+def ask(reference: Any) -> Any:
+    """The value of an object, from within a task that keeps its CPU meanwhile.
+
+    Reason: while a task's main thread waits for Ray, its CPU is lent to another task and not asked back, so that more
+    runs would train on a node than it has room for.
+    """
+    import ray
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(ray.get, reference).result()
+
+
 @dataclass(frozen=True)
 class Parcel:
     """Files of the head for all nodes: a node that does not see the head's disk fetches them once, for all its runs."""
@@ -174,8 +187,6 @@ class Parcel:
 
     def fetch(self) -> Path:
         """The folder in this node's cache; the first task that asks fills it, others wait."""
-        import ray
-
         folder = paths.node_cache() / self.name
         part = folder.with_name(f"{self.name}.part")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +196,7 @@ class Parcel:
                 part.mkdir()
                 for name, piece in self.pieces:
                     with (part / name).open("ab") as file:
-                        file.write(ray.get(piece))
+                        file.write(ask(piece))
                 part.rename(folder)
         return folder
 

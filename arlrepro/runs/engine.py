@@ -106,8 +106,6 @@ def make_run(job: Job, experiment: Experiment, seed: int, attempt: int, log: str
     Returns:
         The files of the finished run, by their paths in its folder.
     """
-    import ray
-
     run_id = experiment.run_id(seed)
     name = job.name(run_id)
     store = Checkpoints(job.storage) if job.storage else None
@@ -116,12 +114,12 @@ def make_run(job: Job, experiment: Experiment, seed: int, attempt: int, log: str
         if store is not None:
             store.keep(name, path.read_bytes())
         else:
-            ray.get(job.desk.keep.remote(name, path.read_bytes()))
+            cluster.ask(job.desk.keep.remote(name, path.read_bytes()))
 
     def tell(epoch: int, epochs: int, row: dict[str, int | float]) -> None:
         job.desk.tell.remote(run_id, epoch, epochs, float(row["training_loss"]))
 
-    state = store.kept(name) if store is not None else ray.get(job.desk.kept.remote(name))
+    state = store.kept(name) if store is not None else cluster.ask(job.desk.kept.remote(name))
     with TemporaryDirectory(prefix=run_id) as scratch:
         if state is not None:
             part = Path(scratch) / f"{run_id}.part"
