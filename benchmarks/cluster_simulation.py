@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from arlrepro.data import datasets
 from arlrepro.paths import RESULTS, root
 from arlrepro.profiles import SMOKE
 from arlrepro.runs.cluster import Resources
@@ -146,24 +147,22 @@ def scaling(start_seconds: float) -> list[dict[str, object]]:
 
 
 def overhead() -> dict[str, Any]:
-    """Seconds that Ray takes on this machine to start, and for each of a matrix of runs that do nothing."""
+    """Seconds that Ray takes on this machine until the first run is home, and for each further one; they do nothing."""
 
     def nothing(*_task: object) -> dict[str, bytes]:
         return {"nothing.txt": b""}
 
     profile = replace(SMOKE, networks=SMOKE.networks[:1], seeds=tuple(range(TRIVIAL)))
     missing = [(experiment, seed) for seed in profile.seeds for experiment in profile.experiments()]
+    datasets.open_images(profile.experiment)  # drawn and decoded before the clock starts
     with TemporaryDirectory() as folder:
-        engine = RayEngine(Resources(), make=nothing)
-        took = []
-        for some in (missing[:1], missing):
-            began = time.perf_counter()
-            engine(Matrix(profile, Path(folder) / str(len(some)), some, 0, device="cpu"))
-            took.append(time.perf_counter() - began)
+        began = time.time()
+        RayEngine(Resources(), make=nothing)(Matrix(profile, Path(folder), missing, 0, device="cpu"))
+        home = sorted(path.stat().st_mtime for path in Path(folder).iterdir() if path.is_dir())
     return {
-        "runs": len(missing),
-        "start, s": took[0],
-        "a run, s": (took[1] - took[0]) / (len(missing) - 1),
+        "runs": len(home),
+        "start, s": home[0] - began,
+        "a run, s": (home[-1] - home[0]) / (len(home) - 1),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],  # processes that wanted a core meanwhile
         "system": f"{platform.system()} {platform.machine()}",

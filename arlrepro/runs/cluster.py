@@ -6,6 +6,7 @@ import platform
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from arlrepro.data.lesions import DataModule
 
 #: Seconds that an address may take to answer, and all nodes to say their versions.
-ANSWER, START = 10.0, 120.0
+ANSWER, START = 10.0, 300.0
 #: Bytes of a file that travel as one object of Ray's store.
 PIECE = 64 * 2**20
 #: Reason: nobody's use is reported to Ray's makers unless they say so; and Ray warns that one day a task without a GPU
@@ -72,7 +73,7 @@ def connected(on: str) -> Iterator[ModuleType]:
             namespace="arlrepro",
             log_to_driver=False,
             logging_level="ERROR",
-            **({"include_dashboard": False} if on == "ray" else {}),
+            include_dashboard=False if on == "ray" else None,
         )
     except (ConnectionError, TimeoutError) as error:
         raise ConfigError(
@@ -145,11 +146,9 @@ def versions() -> dict[str, str]:
 
 def _require_versions(ray: ModuleType, nodes: list[dict[str, Any]]) -> None:
     ours = versions()
-    asked = {
-        node["NodeManagerHostname"]: ray.remote(versions).options(**on_node(ray, node["NodeID"])).remote()
-        for node in nodes
-    }
-    for host, answer in asked.items():
+    ask = ray.remote(versions)
+    answers = [ask.options(**on_node(ray, node["NodeID"])).remote() for node in nodes]
+    for host, answer in zip([node["NodeManagerHostname"] for node in nodes], answers, strict=True):
         try:
             theirs = ray.get(answer, timeout=START)
         except ray.exceptions.RayError as error:
@@ -166,6 +165,18 @@ def on_node(ray: ModuleType, node_id: str) -> dict[str, Any]:
     return {"num_cpus": 0, "scheduling_strategy": strategy}
 
 
+def ask(reference: Any) -> Any:
+    """The value of an object, from within a task that keeps its CPU meanwhile.
+
+    Reason: while a task's main thread waits for Ray, its CPU is lent to another task and not asked back, so that more
+    runs would train on a node than it has room for.
+    """
+    import ray
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(ray.get, reference).result()
+
+
 @dataclass(frozen=True)
 class Parcel:
     """Files of the head for all nodes: a node that does not see the head's disk fetches them once, for all its runs."""
@@ -176,8 +187,6 @@ class Parcel:
 
     def fetch(self) -> Path:
         """The folder in this node's cache; the first task that asks fills it, others wait."""
-        import ray
-
         folder = paths.node_cache() / self.name
         part = folder.with_name(f"{self.name}.part")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +196,7 @@ class Parcel:
                 part.mkdir()
                 for name, piece in self.pieces:
                     with (part / name).open("ab") as file:
-                        file.write(ray.get(piece))
+                        file.write(ask(piece))
                 part.rename(folder)
         return folder
 

@@ -6,6 +6,7 @@ run that nothing disturbed.
 """
 
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,14 +18,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from arlrepro import paths
+from arlrepro import paths, storage
 from arlrepro.config import Experiment
 from arlrepro.errors import ArlReproError, ConfigError, RunError, some
 from arlrepro.progress import bar
 from arlrepro.registry import NETWORKS
 from arlrepro.runs import cluster
 from arlrepro.runs.cluster import Resources, Supplies
-from arlrepro.runs.runner import Matrix, train_or_load
+from arlrepro.runs.runner import STATE, Matrix, train_or_load
 
 #: How often a run is sent again after its worker or node was lost: one that takes its worker along is given up.
 RETRIES = 5
@@ -64,8 +65,8 @@ class Checkpoints:
 class Desk(Checkpoints):
     """An actor at the head: it keeps the checkpoints where no storage is given, and how far each run is."""
 
-    def __init__(self, storage: str) -> None:
-        super().__init__(storage or str(paths.node_cache() / "checkpoints"))
+    def __init__(self, address: str) -> None:
+        super().__init__(address or str(paths.node_cache() / "checkpoints"))
         self.told: dict[str, tuple[int, int, float]] = {}
 
     def tell(self, run_id: str, epoch: int, epochs: int, loss: float) -> None:
@@ -105,8 +106,6 @@ def make_run(job: Job, experiment: Experiment, seed: int, attempt: int, log: str
     Returns:
         The files of the finished run, by their paths in its folder.
     """
-    import ray
-
     run_id = experiment.run_id(seed)
     name = job.name(run_id)
     store = Checkpoints(job.storage) if job.storage else None
@@ -115,17 +114,17 @@ def make_run(job: Job, experiment: Experiment, seed: int, attempt: int, log: str
         if store is not None:
             store.keep(name, path.read_bytes())
         else:
-            ray.get(job.desk.keep.remote(name, path.read_bytes()))
+            cluster.ask(job.desk.keep.remote(name, path.read_bytes()))
 
     def tell(epoch: int, epochs: int, row: dict[str, int | float]) -> None:
         job.desk.tell.remote(run_id, epoch, epochs, float(row["training_loss"]))
 
-    state = store.kept(name) if store is not None else ray.get(job.desk.kept.remote(name))
+    state = store.kept(name) if store is not None else cluster.ask(job.desk.kept.remote(name))
     with TemporaryDirectory(prefix=run_id) as scratch:
         if state is not None:
             part = Path(scratch) / f"{run_id}.part"
             part.mkdir()
-            (part / "state").write_bytes(state)
+            (part / STATE).write_bytes(state)
         run = train_or_load(
             experiment,
             seed,
@@ -161,15 +160,15 @@ class RayEngine:
             ConfigError: Ray or the cluster cannot make these runs; see `cluster.connected`, `cluster.require_nodes`.
             RunError: some of the runs failed, each with its reason; all others are made.
         """
-        storage = self.storage if "://" in self.storage or not self.storage else str(Path(self.storage).resolve())
+        address = self.storage if "://" in self.storage or not self.storage else str(Path(self.storage).resolve())
         with cluster.connected(self.resources.on) as ray:
             gpus = cluster.require_nodes(ray, self.resources, matrix.device)
             experiments = [experiment for experiment, _ in matrix.missing]
             device = "cuda" if gpus else "cpu"
             supplies = cluster.supply(ray, experiments, matrix.data, device, self.resources)
             here = cluster.on_node(ray, ray.get_runtime_context().get_node_id())
-            desk = ray.remote(Desk).options(**here).remote(storage)
-            job = Job(supplies, desk, storage, self.checkpoint_every, f"ray {ray.__version__}")
+            desk = ray.remote(Desk).options(**here).remote(address)
+            job = Job(supplies, desk, address, self.checkpoint_every, f"ray {ray.__version__}")
             task = ray.remote(self.make).options(
                 num_cpus=self.resources.cpus_per_run, num_gpus=gpus, max_retries=0, name="run"
             )
@@ -269,13 +268,11 @@ class _Head:
 
     def _take_home(self, run_id: str, files: dict[str, bytes]) -> None:
         """Write a run's files, and give the folder its name when it is whole."""
-        part = self.matrix.folder / f"{run_id}.part"
-        part.mkdir(exist_ok=True)
-        (part / "state").unlink(missing_ok=True)  # of a training here that was stopped
-        for name, content in files.items():
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            (part / name).write_bytes(content)
-        part.rename(self.matrix.folder / run_id)
+        with storage.replacing(self.matrix.folder / run_id) as new:
+            for name, content in files.items():
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_bytes(content)
+        shutil.rmtree(self.matrix.folder / f"{run_id}.part", ignore_errors=True)  # of a training here that was stopped
         self.ray.get(self.job.desk.drop.remote(self.job.name(run_id)))
 
     def _show(self, progress: Any, done: int, waiting: list[tuple[Experiment, int]]) -> None:

@@ -168,7 +168,8 @@ def sweep(
         )
         results = tuner.fit()
     rows = []
-    for one in results:
+    for number in range(len(results)):
+        one = results[number]
         if one.error is None and one.metrics and one.config:
             settings = tuple(one.config["settings"])
             told = {name: one.metrics.get(name) for name in ("minutes", *CLASSES, "mean_auc", "lesions")}
@@ -200,16 +201,16 @@ def _progress(trials: int) -> Any:
     from ray import tune
 
     class Progress(tune.Callback):
-        def setup(self, **_info: Any) -> None:
+        def setup(self, *_given: Any, **_info: Any) -> None:
             self.bar = bar(total=trials, desc="trials", unit="trial")
 
-        def on_trial_result(self, trial: Any, result: dict[str, Any], **_info: Any) -> None:
+        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_info: Any) -> None:
             self.bar.set_postfix_str(f"{' '.join(trial.config['settings'])}: {result.get('mean_auc', 0):.3f}")
 
-        def on_trial_complete(self, **_info: Any) -> None:
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_info: Any) -> None:
             self.bar.update()
 
-        def on_experiment_end(self, **_info: Any) -> None:
+        def on_experiment_end(self, trials: list, **_info: Any) -> None:
             self.bar.close()
 
     return Progress()

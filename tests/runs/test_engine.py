@@ -1,9 +1,12 @@
 """A matrix on a cluster of two nodes, each in processes of its own: killed, and still the bits of the local engine."""
 
+import json
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +21,7 @@ from arlrepro.profiles import PROFILES, SMOKE, Profile
 from arlrepro.runs import cluster, runner
 from arlrepro.runs.cluster import Resources
 from arlrepro.runs.engine import RayEngine
+from arlrepro.runs.sweep import sweep
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install arlrepro[cluster]")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -27,14 +31,17 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Ray's own, and of processes that are killed here
 ]
 
+EPOCHS = 16
+SMALL = {"object_store_memory": 256 * 2**20, "include_dashboard": False}
+
 
 @pytest.fixture(scope="module")
 def matrix() -> Profile:
-    """Both networks in two seeds, of a few seconds each."""
+    """Both networks, a few seconds each."""
     data = DataConfig(source="synthetic", side=64, synthetic_training=18, synthetic_validation=9, synthetic_test=9)
-    train = replace(SMOKE.experiment.train, epochs=8, batch_size=8, validate_every=2)
+    train = replace(SMOKE.experiment.train, epochs=EPOCHS, batch_size=8, validate_every=4)
     experiment = replace(SMOKE.experiment, data=data, train=train)
-    return replace(SMOKE, name="matrix", experiment=experiment, seeds=(0, 1))
+    return replace(SMOKE, name="matrix", experiment=experiment)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +72,9 @@ def by_hand(place, matrix) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def two_nodes(place):
     """A head that computes nothing, and two nodes with a CPU each."""
-    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
     for _ in range(2):
-        started.add_node(num_cpus=1, **small)
+        started.add_node(num_cpus=1, **SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", started.address)
         yield started
@@ -91,7 +97,7 @@ def on(two_nodes, **settings) -> RayEngine:
 
 
 def a_matrix(matrix: Profile, folder: Path) -> runner.Matrix:
-    missing = [(experiment, seed) for seed in matrix.seeds for experiment in matrix.experiments()]
+    missing = [(experiment, seed) for seed in (0, 1) for experiment in matrix.experiments()]
     return runner.Matrix(matrix, folder, missing, 0, device="cpu")
 
 
@@ -150,7 +156,7 @@ def test_a_run_that_fails_by_its_own_fault_does_not_stop_the_others(two_nodes, m
 
 def test_a_run_that_another_head_makes_is_waited_for_and_not_made_twice(two_nodes, matrix, tmp_path):
     theirs = matrix.experiments()[0].run_id(0)
-    lock = FileLock(tmp_path / f"{theirs}.lock")
+    lock = FileLock(tmp_path / f"{theirs}.lock", thread_local=False)
     lock.acquire()
 
     def finish():
@@ -166,55 +172,113 @@ def test_a_run_that_another_head_makes_is_waited_for_and_not_made_twice(two_node
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4
 
 
+def test_a_sweep_reports_each_trial_on_the_images_held_out(two_nodes, matrix):
+    trials = sweep(
+        matrix.experiments()[0], ["train.epochs=1,4", "train.validate_every=1"], Resources("auto"), device="cpu"
+    )
+    assert set(trials["settings"]) == {f"train.epochs={epochs} train.validate_every=1" for epochs in (1, 4)}
+    assert trials["mean_auc"].is_monotonic_decreasing and trials["mean_auc"].between(0, 1).all()
+    assert (trials["lesions"] > 9).all() and (trials["lesions"] < 27).all()  # of 18 training and 9 validation images
+    assert trials["epochs"].between(1, 4).all()
+
+
 def workers(node) -> list[psutil.Process]:
     """The processes of a node that make a run now."""
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return [one for one in raylet.children(recursive=True) if one.name().startswith("ray::run")]
+    found = []
+    for one in psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if " ".join(one.cmdline()).startswith(("ray::run", "ray::make_run")):
+                found.append(one)
+    return found
 
 
 class Killer(threading.Thread):
     """Once both nodes are in the middle of a run: kill the worker of one; a little later, all of the other node."""
 
-    def __init__(self, nodes: list, checkpoints: Path) -> None:
+    def __init__(self, started: Cluster, checkpoints: Path) -> None:
         super().__init__(daemon=True)
-        self.nodes, self.checkpoints = nodes, checkpoints
-        self.left: dict[str, list[float]] = {}  # by run, the seconds of the epochs that were done before the kills
+        self.started, self.checkpoints = started, checkpoints
+        self.nodes = list(started.worker_nodes)
+        self.left: dict[str, bytes] = {}  # by run, its checkpoint after the kills
         self.killed: list[int] = []
 
     def run(self) -> None:
         one, other = self.nodes
         while len(list(self.checkpoints.glob("*[0-9a-f]"))) < 2 or not (workers(one) and workers(other)):
             time.sleep(0.02)
-        (worker, *_) = workers(one)
+        (worker,) = workers(one)
         self.kill([worker])
         time.sleep(1)
         raylet = psutil.Process(other.all_processes["raylet"][0].process.pid)
         assert workers(other), "the run of the node that is to be killed has ended: make runs longer"
         self.kill([raylet, *raylet.children(recursive=True)])
         for path in self.checkpoints.glob("*[0-9a-f]"):
-            history = torch.load(path, weights_only=True)["state"]["history"]
-            self.left[path.name.rpartition("-")[0]] = [row["seconds"] for row in history]
+            self.left[path.name.rpartition("-")[0]] = path.read_bytes()
+
+    def put_in_place(self) -> None:
+        """Start another node for the one that was killed."""
+        assert self.killed, "nothing was killed"
+        self.started.worker_nodes.discard(self.nodes[1])
+        self.started.add_node(num_cpus=1, **SMALL)
 
     def kill(self, processes: list[psutil.Process]) -> None:
         for process in processes:
-            process.send_signal(signal.SIGKILL)
-            self.killed.append(process.pid)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+                self.killed.append(process.pid)
+
+
+STEPS = 30
+
+
+def make_step_by_step():
+    """A task that trains nothing: it counts, and goes on from where its checkpoint says."""
+
+    def make(job, experiment, seed, attempt, _log):
+        name = job.name(experiment.run_id(seed))
+        began, state = time.time(), cluster.ask(job.desk.kept.remote(name))
+        first = int(state or 0)
+        for step in range(first, STEPS):
+            time.sleep(0.2)
+            cluster.ask(job.desk.keep.remote(name, str(step + 1).encode()))
+        told = {"attempt": attempt, "first": first, "node": ray.get_runtime_context().get_node_id(), "began": began}
+        return {"told.json": json.dumps({**told, "ended": time.time()}).encode()}
+
+    return make
+
+
+def test_lost_tasks_go_on_from_their_checkpoints_and_no_node_makes_two_at_once(two_nodes, place, matrix, tmp_path):
+    killer = Killer(two_nodes, place / "cache" / "checkpoints")
+    killer.start()
+    on(two_nodes, make=make_step_by_step())(a_matrix(matrix, tmp_path))
+    killer.join(10)
+    killer.put_in_place()
+    told = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/told.json")}
+    assert len(told) == 4
+    again = {run_id: one for run_id, one in told.items() if one["attempt"] > 1}
+    assert len(again) == 2
+    assert all(int(killer.left[run_id]) <= one["first"] < STEPS for run_id, one in again.items())
+    for one in told.values():
+        beside = [other for other in told.values() if other["node"] == one["node"] and other is not one]
+        assert all(other["ended"] < one["began"] or one["ended"] < other["began"] for other in beside)
 
 
 def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_local_engine(
     two_nodes, by_hand, place, matrix
 ):
-    killer = Killer(list(two_nodes.worker_nodes), place / "cache" / "checkpoints")
+    killer = Killer(two_nodes, place / "cache" / "checkpoints")
     killer.start()
     study = runner.reproduce("matrix", device="cpu", engine=on(two_nodes))
     killer.join(10)
-    assert len(killer.killed) >= 3
+    killer.put_in_place()
     assert [run.id for run in study.runs] == list(by_hand) and not study.missing
     again = [run for run in study.runs if run.environment["attempt"] > 1]
     assert len(again) == 2
+    states = {run.id: torch.load(BytesIO(killer.left[run.id]), weights_only=True)["state"] for run in again}
+    rows = {run_id: [row["seconds"] for row in state["history"]] for run_id, state in states.items()}
+    assert min(map(len, rows.values())) in range(1, EPOCHS)
     for run in again:  # what was done before the kill was not done again
-        done = killer.left[run.id]
-        assert 0 < len(done) < 8
+        done = rows[run.id]
         assert run.history["seconds"][: len(done)].tolist() == pytest.approx(done, rel=1e-5)
     for run in study.runs:
         assert run.environment["engine"] == f"ray {ray.__version__}" and run.environment["node"]

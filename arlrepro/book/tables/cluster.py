@@ -23,9 +23,9 @@ def assumptions() -> str:
     told, measured = stored["assumed"], stored["overhead"]
     return (
         f"{told['runs']} runs as long as those of the archive, one a GPU, {told['gpus a node']} GPUs a node.\n"
-        f"Ray's own part: {measured['a run, s']:.2f} s a run and {measured['start, s']:.1f} s to start, measured on "
-        f"{measured['runs']} runs that do nothing, on {measured['cores']} cores with {measured['load']:.1f} busy "
-        "processes.\n"
+        f"Ray's own part: {measured['a run, s']:.2f} s a run, after {measured['start, s']:.0f} s until the first was "
+        f"home, measured on {measured['runs']} runs that do nothing, on {measured['cores']} cores that "
+        f"{measured['load']:.0f} processes shared.\n"
         f"A node fails once in {1 / told['failures a node and hour'] / 24:,.0f} days by the published rate "
         f"({told['source']}); another takes its place after {told['replaced after, minutes']:g} minutes (assumed).\n"
         f"Checkpoints every {told['checkpoint, minutes']:g} minutes; means of {told['simulations']} simulations."
