@@ -32,11 +32,12 @@ EXTRA = (
 PAGES_ONLY = ("IPython", "ipykernel", "jupyter_book", "matplotlib", "nbformat", "papermill", "seaborn")
 
 
-def run(code: str, *arguments: object, python: Path | str = sys.executable, **environment: str) -> str:
-    """What some code prints in a process of its own."""
-    answer = subprocess.run(
-        [python, "-c", code, *map(str, arguments)], capture_output=True, text=True, env={**os.environ, **environment}
-    )
+def run(
+    code: str, *arguments: object, python: Path | str = sys.executable, here: Path = ROOT, **environment: str
+) -> str:
+    """What some code prints in a process of its own, which finds what lies in the folder where it runs first."""
+    command = [python, "-c", code, *map(str, arguments)]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=here, env={**os.environ, **environment})
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
 
@@ -170,7 +171,7 @@ from arlrepro.book.figures import widgets
 from arlrepro.paper import claims, published
 print(arlrepro.__file__, len(claims.read_claims()), len(published.published()), widgets.PAGE.is_file())
 """
-    where, *found = run(code, json.dumps(modules()), python=python, PYTHONPATH="").split()
+    where, *found = run(code, json.dumps(modules()), python=python, here=tmp_path, PYTHONPATH="").split()
     assert Path(where).is_relative_to(site)
     assert all(int(number) > 10 for number in found[:2]) and found[2] == "True"
 
