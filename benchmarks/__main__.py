@@ -20,7 +20,7 @@ from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.models.arl_cnn import create
 from arlrepro.models.devices import autocast, choose_device, has_bfloat16_units
 from arlrepro.paths import RESULTS, root
-from arlrepro.registry import KINDS
+from arlrepro.registry import family
 from benchmarks.epochs import epochs, memory, pillow_patches
 from benchmarks.traffic import Traffic
 from benchmarks.turns import Row, timed_row, turns
@@ -46,7 +46,7 @@ def training_step(network: nn.Module, batch: torch.Tensor, precision: str) -> Ca
 def steps(depth: str, precision: str, batch_size: int, repeats: int, device: torch.device) -> list[Row]:
     """Step times of every network, and of ARL-CNN as the equation stands, over ResNet under the same rule."""
     batch = torch.randn(batch_size, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
-    networks: dict[str, nn.Module] = {f"{kind}{depth}": create(f"{kind}{depth}") for kind in KINDS}
+    networks: dict[str, nn.Module] = {name: create(name) for name in family(f"resnet{depth}")}
     networks[f"arl_cnn{depth}, the equation as it stands"] = create(f"arl_cnn{depth}", fused=False)
     if depth == "50":
         plain = torchvision_models.resnet50(num_classes=1).to(memory_format=torch.channels_last)

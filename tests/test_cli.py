@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from unittest import mock
 
 import pandas as pd
 import pytest
 
+from arlrepro import cli
 from arlrepro.book.tables.comparison import PRINTED
 from arlrepro.registry import NETWORKS
 from arlrepro.runs.archive import write_run
@@ -27,18 +29,32 @@ def arlrepro(*arguments: object) -> subprocess.CompletedProcess[str]:
             ["train", "--network", "resnet14", "--set", "train.epoch=5"],
             "arlrepro: unknown field of train 'epoch'; known",
         ),
-        (["train", "--network", "resnet14", "--set", "train.epochs=0"], "arlrepro: train.epochs is 0; it must be 1 or"),
+        (
+            ["train", "--network", "resnet14", "--set", "train.epochs=0"],
+            "arlrepro: train.epochs is 0; it must be in [1, ",
+        ),
         (
             ["train", "--network", "resnet14", "--set", "train.epochs=x"],
             "arlrepro: config.train.epochs is 'x'; it must",
         ),
-        (["train", "--network", "resnet14", "--profile", "paper", "--data", "none"], "arlrepro: none: no such folder."),
+        (
+            ["train", "--network", "resnet14", "--profile", "isic2017-256", "--data", "none"],
+            "arlrepro: none: no such folder.",
+        ),
+        (
+            ["train", "--network", "ran50", "--profile", "paper"],
+            "arlrepro: weights imagenet do not fit ran50, only resnet50, arl_cnn50, se_resnet50",
+        ),
+        (
+            ["train", "--network", "resnet14", "--weights-dir", "/none"],
+            "arlrepro: --weights-dir /none: no such folder; make it and put the weights there",
+        ),
         (
             ["archive", "runs/none"],
             "arlrepro: runs/none: no such run; `arlrepro reproduce` makes the runs of a profile",
         ),
         (["data", "check", "/none"], "arlrepro: /none: no such folder."),
-        (["score", "none.csv", "--truth", "none.csv"], "arlrepro: ./none.csv: cannot be read"),
+        (["score", "none.csv", "--truth", "none.csv"], "arlrepro: ./none.csv: is not there. Name a file."),
         (["book", "--publish", "--data", "x"], "arlrepro: --publish takes no --data: committed pages come from"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -123,3 +139,45 @@ def test_results_are_written_as_csv_and_latex(tmp_path):
     written = sorted(path.name for path in (tmp_path / "printed").iterdir())
     assert written == sorted(f"{name}.{ending}" for name in PRINTED for ending in ("csv", "tex"))
     assert answer.stdout == f"{len(PRINTED)} tables, each as CSV and LaTeX, in {tmp_path / 'printed'}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["results", "--out", "{file}/x"],
+        ["results", "--out", "{file}"],
+        ["data", "synth", "{file}/x", "--training", 3, "--validation", 3, "--test", 3, "--side", 16],
+    ],
+    ids=lambda arguments: " ".join(map(str, arguments[:2])),
+)
+def test_an_output_that_cannot_be_written_is_one_line_that_does_not_ask_for_room(tmp_path, arguments):
+    (tmp_path / "file").touch()
+    answer = arlrepro(*(str(one).format(file=tmp_path / "file") for one in arguments))
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[-1].startswith(f"arlrepro: {tmp_path / 'file'}")
+    assert "cannot be written (" in answer.stderr and "room" not in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "x"), "arlrepro: x: No space left on device; make room on the disk\n"),
+        (OSError(30, "Read-only file system", "x"), "arlrepro: x: Read-only file system; it lies on a read-only disk"),
+        (
+            OSError(24, "Too many open files"),
+            "arlrepro: Too many open files; raise the limit on open files (ulimit -n)",
+        ),
+    ],
+)
+def test_whatever_the_system_refuses_is_one_line_with_its_own_remedy(monkeypatch, capsys, error, line):
+    monkeypatch.setattr(cli, "app", mock.Mock(side_effect=error))
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_closed_stderr_breaks_nothing(tmp_path):
+    command = f"exec 2>&-; {sys.executable} -m arlrepro.cli data synth {tmp_path / 'x'} --side 16 --training 3"
+    answer = subprocess.run(["sh", "-c", f"{command} --validation 3 --test 3"], stdout=subprocess.PIPE, text=True)
+    assert (answer.returncode, answer.stdout) == (0, f"9 images of 16 px in {tmp_path / 'x'}\n")

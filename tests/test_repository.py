@@ -12,12 +12,15 @@ from pathlib import Path
 
 import grimp
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
 import arlrepro
 import setup_venv
+from arlrepro import storage
 from arlrepro.book import site
+from arlrepro.storage import MANIFEST
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -38,7 +41,7 @@ WITH_TORCH = {
         for name in MODULES
         if name.split(".")[0] in ("models", "training", "attention") and name != "attention.overlay"
     ),
-    *("data.lesions", "data.patches", "runs.measures"),
+    *("data.lesions", "data.patches", "runs.measures", "timm"),
 }
 #: Decimals that are names of versions, licences and the like, not results.
 NAMES_WITH_DECIMALS = re.compile(r"Python 3\.\d+|CC[ -]BY[\w-]* \d\.\d|10\.\d{4,}/\S+|https?://\S+|version \d[\d.]*")
@@ -333,17 +336,37 @@ def test_the_page_of_the_runs_lists_the_whole_archive_with_all_its_files():
     assert runs
     for folder in runs:
         assert f'data-name=\\"{folder.name}\\"' in page, folder.name
-        for file in folder.iterdir():
+        for file in (one for one in folder.iterdir() if one.name != MANIFEST):
             assert f"../results/{folder.parent.name}/{folder.name}/{file.name}" in page, file
 
 
 def test_archived_results_are_small_text():
-    files = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
-    assert [path for path in files if path.suffix not in {".csv", ".json", ".yaml", ".md"}] == []
+    files = [path for path in (ROOT / "results").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert [
+        path for path in files if path.suffix not in {".csv", ".json", ".yaml", ".md"} and path.name != MANIFEST
+    ] == []
     assert [path for path in files if path.stat().st_size > 1_000_000] == []
     for path in files:
         if path.suffix == ".json":
             json.loads(path.read_text())
+
+
+def test_every_archived_run_carries_a_manifest_and_every_file_of_it_is_what_it_says():
+    runs = [path.parent for path in (ROOT / "results").glob("*/*/config.yaml")]
+    for folder in (*runs, ROOT / "weights"):
+        sums = storage.read_sums(folder)
+        assert set(sums) == {file.name for file in folder.iterdir()} - {MANIFEST}, folder
+        for name in sums:
+            storage.read_checked(folder / name, sums)
+
+
+def test_every_archived_run_of_the_challenges_images_scores_the_lesions_that_the_archive_lists():
+    listed = pd.read_csv(ROOT / "results" / "lesions-f3b7df819ebf.csv")
+    assert listed["split"].value_counts().to_dict() == {"test": 600, "validation": 150}  # Codella et al. 2018
+    assert listed.groupby("split")[["melanoma_label", "seborrheic_keratosis_label"]].sum().to_numpy().tolist() == [
+        [117, 90],
+        [30, 42],
+    ]
 
 
 def test_the_readme_shows_the_main_table_of_the_archive():

@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arlrepro.attention.terms import mask_of, watched_blocks, whole_images
-from arlrepro.config import Experiment
+from arlrepro.attention.terms import mask_of, watched_blocks
 from arlrepro.data.lesions import Lesions
 from arlrepro.errors import ConfigError
 from arlrepro.models.attach import attention_blocks
-from arlrepro.models.devices import autocast
+from arlrepro.models.inference import Predictor
 from arlrepro.models.structure import structure
 from arlrepro.registry import classes_of
 
@@ -155,7 +154,7 @@ def captum_is_here() -> bool:
     return importlib.util.find_spec("captum") is not None
 
 
-def maps_of(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
+def maps_of(predictor: Predictor, lesions: Lesions) -> pd.DataFrame:
     """Maps of whole images, as numbers small enough to archive; those finer than 16 x 16 averaged over neighbours.
 
     Returns:
@@ -164,10 +163,10 @@ def maps_of(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.
         mean of the outputs; only where Captum is installed).
     """
     tables = []
-    for image, patches in whole_images(lesions, experiment.evaluation_patches):
-        with autocast(patches.device, experiment.train.precision):
+    for ids, patches in predictor.whole_images(lesions):
+        with predictor.computing() as network:
             activation = class_activation_maps(network, patches)
-            found = dict(zip(classes_of(experiment.task), activation.unbind(dim=1), strict=True))
+            found = dict(zip(classes_of(predictor.experiment.task), activation.unbind(dim=1), strict=True))
             found |= mask_maps(network, patches)
         if captum_is_here():
             for stage in structure(network).stages:
@@ -176,7 +175,7 @@ def maps_of(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.
         for name, values in found.items():
             small = F.adaptive_avg_pool2d(values.float(), min(FINEST, values.shape[1]))
             where = pd.MultiIndex.from_product(
-                [[lesions.image_ids[i] for i in image], [name], range(small.shape[1]), range(small.shape[2])],
+                [ids, [name], range(small.shape[1]), range(small.shape[2])],
                 names=["image_id", "map", "row", "column"],
             )
             tables.append(pd.DataFrame({"value": small.flatten().cpu().numpy()}, index=where).reset_index())

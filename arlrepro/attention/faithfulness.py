@@ -1,6 +1,7 @@
 """Does a map show what a score rests on? Deletion and insertion along the map, and maps of randomised networks."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,8 @@ from torch import Tensor, nn
 
 from arlrepro.attention.cam import class_activation_maps, enlarged
 from arlrepro.attention.localisation import COLUMNS, activations, by_lesion
-from arlrepro.attention.terms import whole_images
-from arlrepro.config import Experiment
 from arlrepro.data.lesions import Lesions
-from arlrepro.models.devices import autocast
+from arlrepro.models.inference import Predictor
 from arlrepro.models.structure import structure
 from arlrepro.registry import classes_of
 
@@ -41,7 +40,7 @@ def ranks(maps: Float[Tensor, "batch height width"]) -> Int[Tensor, "batch heigh
     return order.argsort(dim=1).view_as(maps)
 
 
-def curves(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
+def curves(predictor: Predictor, lesions: Lesions) -> pd.DataFrame:
     """Deletion and insertion: the score as more and more of the image is taken away, or put back, highest first.
 
     Each lesion is scored as a whole image for the class that the network scores highest, in the order of that class's
@@ -54,11 +53,10 @@ def curves(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.D
     Source:
         Petsiuk, Das, Saenko: RISE, BMVC 2018. Our choice: blurred is taken away in both, ten steps.
     """
-    network.eval()
-    generator = torch.Generator().manual_seed(experiment.evaluation.seed)
-    classes, tables = classes_of(experiment.task), []
-    for image, patches in whole_images(lesions, experiment.evaluation_patches):
-        with torch.inference_mode(), autocast(patches.device, experiment.train.precision):
+    generator = torch.Generator().manual_seed(predictor.experiment.evaluation.seed)
+    classes, tables = classes_of(predictor.experiment.task), []
+    for ids, patches in predictor.whole_images(lesions):
+        with predictor.computing() as network:
             best = network(patches).float().argmax(dim=1)
             maps = class_activation_maps(network, patches).float()[torch.arange(len(best)), best]
             flat = maps.flatten(1)
@@ -70,7 +68,7 @@ def curves(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.D
             }
             empty = blurred(patches)
             for fraction in FRACTIONS:
-                table = pd.DataFrame({"image_id": [lesions.image_ids[i] for i in image], "fraction": fraction})
+                table = pd.DataFrame({"image_id": ids, "fraction": fraction})
                 table.insert(1, "class", [classes[one] for one in best.tolist()])
                 for ending, place in places.items():
                     first = (place < fraction * place[0].numel())[:, None]
@@ -82,22 +80,17 @@ def curves(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.D
 
 
 def sanity(
-    network: nn.Module,
-    untrained: nn.Module,
-    lesions: Lesions,
-    masks: Bool[np.ndarray, "lesions side side"],
-    experiment: Experiment,
+    predictor: Predictor, untrained: nn.Module, lesions: Lesions, masks: Bool[np.ndarray, "lesions side side"]
 ) -> pd.DataFrame:
     """Cascading randomisation: what a network learned is replaced from the output down, and its maps are made again.
 
     A map that shows what the network learned changes when that is lost; one that does not is a picture of the image.
 
     Args:
-        network: trained; left as it is.
+        predictor: of the trained network, which is left as it is.
         untrained: the same kind of network with other weights, as drawn.
         lesions: which.
         masks: of the lesions.
-        experiment: of the network.
 
     Returns:
         A row a step and lesion: `image_id`, `untrained` (from which part on: `nothing`, the head, the last stage, ...,
@@ -107,16 +100,16 @@ def sanity(
     Source:
         Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity checks for saliency maps, NeurIPS 2018.
     """
-    mixed = copy.deepcopy(network)
-    steps = {"nothing": [], **structure(network).from_the_top}
+    classes, mixed = classes_of(predictor.experiment.task), copy.deepcopy(predictor.network)
+    steps = {"nothing": [], **structure(predictor.network).from_the_top}
     tables, trained = [], None
     for step, parts in steps.items():
         for part in parts:
             mixed.get_submodule(part).load_state_dict(untrained.get_submodule(part).state_dict())
-        every = activations(mixed, lesions, experiment)
+        every = activations(replace(predictor, network=mixed), lesions)
         maps = every.mean(dim=1)
         trained = maps if trained is None else trained
-        table = by_lesion(lesions, every, masks, experiment)[["image_id", *COLUMNS[1:], "energy"]]
+        table = by_lesion(lesions, every, masks, classes)[["image_id", *COLUMNS[1:], "energy"]]
         table["correlation"] = rank_correlation(trained.flatten(1), maps.flatten(1)).cpu().numpy()
         table.insert(1, "untrained", step)
         tables.append(table)

@@ -3,18 +3,18 @@
 The maps are the class activation maps of the whole image: their mean over the network's outputs, and each on its own.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from arlrepro.attention.cam import Maps, class_activation_maps, enlarged
-from arlrepro.attention.terms import whole_images
-from arlrepro.config import Experiment
 from arlrepro.data.lesions import Lesions
 from arlrepro.data.synthetic import dataset as synthetic
-from arlrepro.models.devices import autocast
+from arlrepro.models.inference import Predictor
 from arlrepro.registry import CLASSES, classes_of
 
 Masks = Bool[Tensor, "batch side side"]
@@ -84,20 +84,16 @@ def held_against(maps: Maps, masks: Masks) -> pd.DataFrame:
     return table.astype({"peak_inside": int})
 
 
-def activations(
-    network: nn.Module, lesions: Lesions, experiment: Experiment
-) -> Float[Tensor, "lesions outputs height width"]:
+def activations(predictor: Predictor, lesions: Lesions) -> Float[Tensor, "lesions outputs height width"]:
     """The class activation maps of each lesion's whole image, one an output."""
     found = []
-    for _, patches in whole_images(lesions, experiment.evaluation_patches):
-        with autocast(patches.device, experiment.train.precision):
+    for _, patches in predictor.whole_images(lesions):
+        with predictor.computing() as network:
             found.append(class_activation_maps(network, patches).float())
     return torch.cat(found)
 
 
-def focus(
-    network: nn.Module, lesions: Lesions, masks: Bool[np.ndarray, "lesions side side"], experiment: Experiment
-) -> pd.DataFrame:
+def focus(predictor: Predictor, lesions: Lesions, masks: Bool[np.ndarray, "lesions side side"]) -> pd.DataFrame:
     """Where a network looks: how each lesion's class activation maps lie beside its mask.
 
     Returns:
@@ -105,17 +101,17 @@ def focus(
         `pointing_<class>`, proportion of energy in the mask and pointing game of each output's own map; `energy`, the
         mean over the outputs.
     """
-    return by_lesion(lesions, activations(network, lesions, experiment), masks, experiment)
+    return by_lesion(lesions, activations(predictor, lesions), masks, classes_of(predictor.experiment.task))
 
 
 def by_lesion(
     lesions: Lesions,
     maps: Float[Tensor, "lesions outputs height width"],
     masks: Bool[np.ndarray, "lesions side side"],
-    experiment: Experiment,
+    classes: Sequence[str],
 ) -> pd.DataFrame:
     """Each lesion's map held against its mask: what `held_against` gives, a row a lesion."""
-    parts, classes = [], classes_of(experiment.task)
+    parts = []
     for rows in np.array_split(np.arange(len(maps)), -(-len(maps) // 32)):  # enlarged maps are large
         inside = torch.from_numpy(np.ascontiguousarray(masks[rows])).to(maps.device)
         some = maps[rows[0] : rows[-1] + 1]
@@ -130,7 +126,7 @@ def by_lesion(
     return table
 
 
-def drawn_focus(network: nn.Module, experiment: Experiment, device: torch.device) -> dict[str, pd.DataFrame]:
+def drawn_focus(predictor: Predictor, device: torch.device) -> dict[str, pd.DataFrame]:
     """`focus` on drawn lesions, which no network was trained on: beside the lesion, and beside its signs.
 
     The signs are what tells the kinds of drawn lesions apart, all that a lesion has; lesions without any are left out.
@@ -138,7 +134,7 @@ def drawn_focus(network: nn.Module, experiment: Experiment, device: torch.device
     Returns:
         `focus_drawn` against the masks of the lesions, `focus_signs` against those of their signs together.
     """
-    side = experiment.data.side
+    side = predictor.experiment.data.side
     kinds = [kind for kind in synthetic.KINDS for _ in range(DRAWN_OF_EACH_KIND)]
     drawn = [synthetic.draw_lesion(kind, (DRAWN_SEED, number), side) for number, kind in enumerate(kinds)]
     kept = [(number, one) for number, one in enumerate(drawn) if one.structures]
@@ -146,9 +142,9 @@ def drawn_focus(network: nn.Module, experiment: Experiment, device: torch.device
     ids = tuple(f"{one.kind}-{number}" for number, one in kept)
     pixels = np.stack([one.image for _, one in kept])
     lesions = Lesions.load(ids, pixels, labels, device)
-    maps = activations(network, lesions, experiment)
+    maps, classes = activations(predictor, lesions), classes_of(predictor.experiment.task)
     masks = {
         "focus_drawn": np.stack([one.lesion_mask for _, one in kept]),
         "focus_signs": np.stack([np.logical_or.reduce(list(one.structures.values())) for _, one in kept]),
     }
-    return {name: by_lesion(lesions, maps, mask, experiment) for name, mask in masks.items()}
+    return {name: by_lesion(lesions, maps, mask, classes) for name, mask in masks.items()}

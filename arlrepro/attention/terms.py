@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,33 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arlrepro.config import EvaluationConfig, Experiment, PatchConfig
 from arlrepro.data.lesions import Lesions
-from arlrepro.data.patches import Boxes, evaluation_boxes
 from arlrepro.models.attach import attention_blocks
 from arlrepro.models.blocks.arl_block import MASK_FUNCTIONS, ResidualSum
-from arlrepro.models.devices import autocast
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.models.structure import structure
 from arlrepro.registry import classes_of
-
-#: Lesions measured at once; it bounds the memory and does not change the figures.
-BATCH = 32
-
-
-def whole_image(config: PatchConfig) -> Boxes:
-    """The one box that shows the whole image: what every map here is drawn over."""
-    return evaluation_boxes(config, EvaluationConfig(patches_per_scale=0))
-
-
-def whole_images(
-    lesions: Lesions, config: PatchConfig
-) -> Iterator[tuple[np.ndarray, Float[Tensor, "batch 3 side side"]]]:
-    """The lesions as whole-image patches, with their rows."""
-    box = whole_image(config)
-    for start in range(0, len(lesions), BATCH):
-        image = torch.arange(start, min(start + BATCH, len(lesions)))
-        yield image.numpy(), lesions.cut(image, box[torch.zeros(len(image), dtype=torch.long)], config)
 
 
 @dataclass
@@ -79,7 +58,7 @@ def mask_of(
     return MASK_FUNCTIONS[block.mask](residual.float())
 
 
-def terms(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
+def terms(predictor: Predictor, lesions: Lesions) -> pd.DataFrame:
     r"""The size of each block's attention term beside what it is added to, for each lesion as a whole image.
 
     Returns:
@@ -87,25 +66,19 @@ def terms(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.Da
         `rms_shortcut` (:math:`x`), `rms_residual` (:math:`F`), `rms_attention` (:math:`\alpha M \odot x`),
         `mask_peak` (a mask's largest weight, the mean over channels) and `mask_mean` (the peak if it were flat).
     """
-    network.eval()
     measured = ["rms_shortcut", "rms_residual", "rms_attention", "mask_peak", "mask_mean"]
     columns = ["image_id", "block", "alpha", "positions", *measured]
     tables = []
-    for image, patches in whole_images(lesions, experiment.evaluation_patches):
-        with (
-            torch.inference_mode(),
-            autocast(patches.device, experiment.train.precision),
-            watched_blocks(network) as seen,
-        ):
+    for ids, patches in predictor.whole_images(lesions):
+        with predictor.computing() as network, watched_blocks(network) as seen:
             network(patches)
-        for name, block in attention_blocks(network).items():
+        for name, block in attention_blocks(predictor.network).items():
             x, f = seen[name].shortcut.float(), seen[name].residual.float()
             mask = mask_of(block, f)
             sizes = [one.square().mean(dim=(1, 2, 3)).sqrt() for one in (x, f, alpha_of(block).detach() * mask * x)]
             peaks = [mask.amax(dim=(2, 3)).mean(dim=1), mask.mean(dim=(1, 2, 3))]
             found = torch.stack([*sizes, *peaks], dim=1).double().cpu().numpy()
             table = pd.DataFrame(found, columns=measured)
-            ids = [lesions.image_ids[i] for i in image]
             tables.append(
                 table.assign(image_id=ids, block=name, alpha=alpha_of(block).item(), positions=f.shape[2] * f.shape[3])
             )
@@ -188,19 +161,18 @@ class WithoutEach(nn.Module):
         return torch.cat(logits, dim=1)
 
 
-def removal(network: nn.Module, lesions: Lesions, experiment: Experiment) -> pd.DataFrame:
+def removal(predictor: Predictor, lesions: Lesions) -> pd.DataFrame:
     """The scores of a trained network with its attention term removed, from all blocks and from those of each stage.
 
     Returns:
         A row a lesion and removal: `image_id`, `removed` (`all`, a stage or its only block), and a score in [0, 1] for
         each class the network scores. No rows for a network without ARL blocks.
     """
-    classes = list(classes_of(experiment.task))
-    without = WithoutEach(network)
+    classes = list(classes_of(predictor.experiment.task))
+    without = WithoutEach(predictor.network)
     if not without.removals:
         return pd.DataFrame(columns=["image_id", "removed", *classes])
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
-    scores = score(without, lesions, boxes, experiment.evaluation_patches, experiment.train.precision)
+    scores = replace(predictor, network=without).scores(lesions)
     tables = []
     for removed, found in zip(without.removals, np.split(scores, len(without.removals), axis=1), strict=True):
         table = pd.DataFrame(found, columns=classes)

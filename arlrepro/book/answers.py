@@ -10,7 +10,7 @@ from arlrepro import registry
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference
 from arlrepro.paper.claims import VERDICTS, Verdict
-from arlrepro.paper.published import published_value
+from arlrepro.paper.published import published_gain
 from arlrepro.runs import estimates
 from arlrepro.runs.estimates import Outcome
 from arlrepro.runs.study import Study
@@ -42,12 +42,12 @@ def in_short(verdicts: Sequence[Verdict], study: Study, baselines: pd.DataFrame)
 
 def claimed() -> str:
     """The published gain, from the published figures."""
-    low, high = (published_value(network, "mean_auc") for network in ("resnet50", "arl_cnn50"))
-    if low is None or high is None:
+    gain = published_gain("mean_auc")
+    if gain is None:
         return "Better classification than a ResNet of the same depth; no figures are known to us."
     return (
-        f"Better classification than a ResNet of the same depth: a mean AUC of {high:.3f} in place of {low:.3f} "
-        f"({high - low:+.3f}), at 50 layers."
+        f"Better classification than a ResNet of the same depth: a mean AUC of {gain.after:.3f} in place of "
+        f"{gain.before:.3f} ({gain.value:+.3f}), at 50 layers."
     )
 
 

@@ -16,8 +16,13 @@ from unittest import mock
 import nbformat
 import papermill
 import yaml
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_core.utils import ensure_event_loop
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
+from traitlets import default
 
 from arlrepro import paths, profiles
 from arlrepro.book.tables import runs
@@ -26,6 +31,26 @@ from arlrepro.paths import RESULTS, root
 from arlrepro.progress import bar
 from arlrepro.runs import runner
 
+
+class OwnKernelSpec(KernelSpecManager):
+    """Knows one kernel, whatever lies on JUPYTER_PATH: this interpreter's."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The kernel of the interpreter that runs now, by any name."""
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+
+class ThisInterpreter(AsyncKernelManager):
+    """Starts notebooks with the interpreter that runs now, where arlrepro is.
+
+    Reason: a kernelspec `python3` that another environment left on JUPYTER_PATH goes before this environment's own.
+    """
+
+    @default("kernel_spec_manager")
+    def _kernel_spec_manager_default(self) -> KernelSpecManager:
+        return OwnKernelSpec(parent=self)
+
+
 BUILD = "_build"
 STAGED = ("arlrepro", "book", "results")  # what pages show or quote; and the files beside them
 
@@ -33,6 +58,7 @@ STAGED = ("arlrepro", "book", "results")  # what pages show or quote; and the fi
 # Its log is quiet: one that is slow to end after its last cell logs that as an error; cells' errors come elsewhere.
 KERNEL = {
     "kernel_name": "python3",
+    "kernel_manager_class": ThisInterpreter,
     "record_timing": False,
     "coalesce_streams": True,
     "extra_arguments": [
@@ -61,7 +87,7 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
         The pages, in the notebooks' order.
 
     Raises:
-        RunError: A cell failed. The notebook as far as it got stays under ``_build/papermill``.
+        RunError: A cell failed, or its kernel died. The notebook as far as it got stays under ``_build/papermill``.
     """
     parameters = {} if folder == REUSE else {"profile": profile, "data": data}
     unfinished = root() / BUILD / "papermill" / (folder or profile)
@@ -78,6 +104,16 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
             raise RunError(
                 f"{source.relative_to(root())}: cell {error.cell_index} failed for profile {profile}: "
                 f"{error.ename}: {error.evalue}. See {raw.relative_to(root())}, which holds the traceback."
+            ) from error
+        except DeadKernelError as error:
+            raise RunError(
+                f"{source.relative_to(root())}: its kernel died in profile {profile}; most often the memory is too "
+                f"small: close what else runs, then run it again. See {raw.relative_to(root())} for how far it got."
+            ) from error
+        except (RuntimeError, OSError) as error:  # it did not come up at all
+            raise RunError(
+                f"{source.relative_to(root())}: no kernel of {sys.executable} starts ({' '.join(str(error).split())}); "
+                "install what the book needs there: pip install arlrepro[book]"
             ) from error
         executed = normalise(nbformat.read(raw, as_version=4), parameters)
         if parameters:

@@ -10,25 +10,24 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from jaxtyping import Bool, UInt8
 
+from arlrepro import storage
 from arlrepro.data.files import crc32s, decode_image, decode_mask
 from arlrepro.data.isic import IsicDataset
-from arlrepro.errors import ConfigError, DatasetError, some
+from arlrepro.errors import ConfigError, DatasetError, remedy, some
 from arlrepro.progress import bar
 
 #: Raised when the same source and side no longer give the same pixels.
 VERSION = 1
-FILES = MANIFEST, IMAGES, MASKS, JOURNAL = "manifest.json", "images.npy", "masks.npy", "journal.jsonl"
+FILES = MANIFEST, IMAGES, MASKS = "manifest.json", "images.npy", "masks.npy"
+BLOCK = 2**24  # bytes that share a CRC-32
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +45,9 @@ class ImageArray:
 def prepare(dataset: IsicDataset, side: int, folder: Path | None = None, workers: int | None = None) -> ImageArray:
     """Decode every image and mask to side x side pixels, or open the array that an earlier call has finished.
 
-    An interrupted call is continued by the next: the folder appears under its name only when whole, and of the
-    unfinished one, ``<folder>.partial``, every row is kept whose pixels are still what its journal says.
-    A second call at the same time waits for the first. Anything that changed (a source file, a label, the side) gives
-    a new array.
+    The folder appears under its name only when whole; an interrupted call is started again by the next. A second call
+    at the same time waits for the first. Anything that changed (a source file, a label, the side, a byte of the array,
+    whose manifest holds the CRC-32 of each block) gives a new array.
 
     Images are resized with an anti-aliasing Lanczos filter; an image that has side x side pixels stays as decoded.
     Large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size first, never below twice the side. Masks keep the majority.
@@ -73,12 +71,30 @@ def prepare(dataset: IsicDataset, side: int, folder: Path | None = None, workers
     manifest = _manifest(dataset, side)
     if (finished := _open(folder, manifest)) is None:
         try:
-            with _alone(folder):
+            with storage.alone(folder, "prepares it"):
                 if (finished := _open(folder, manifest)) is None:
                     finished = _build(dataset, folder, manifest, workers or os.cpu_count() or 1)
         except OSError as error:
-            raise DatasetError(f"{folder}: cannot be written ({error}). Make room, then run it again.") from error
+            raise DatasetError(f"{folder}: cannot be written ({error.strerror or error}); {remedy(error)}") from error
     return finished
+
+
+def reopen(folder: Path, fingerprint: str) -> ImageArray | None:
+    """Open a finished array, where its images' source files need not be.
+
+    Args:
+        folder: where it lies.
+        fingerprint: of the data set that it must have been decoded from.
+
+    Returns:
+        The array; None where there is none, or one of other images.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        del manifest["blocks"]
+        return _open(folder, manifest) if manifest["fingerprint"] == fingerprint else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _manifest(dataset: IsicDataset, side: int) -> dict[str, Any]:
@@ -92,15 +108,28 @@ def _manifest(dataset: IsicDataset, side: int) -> dict[str, Any]:
 
 
 def _open(folder: Path, manifest: dict[str, Any]) -> ImageArray | None:
-    """Open an array if there is one, whole, and of just this manifest."""
+    """Open an array if there is one, of just this manifest, each of its blocks as it was written."""
+    try:
+        stored = json.loads((folder / MANIFEST).read_text())
+        blocks = stored.pop("blocks")
+        if stored != manifest:
+            return None
+        if damage := _damage(folder, blocks):
+            print(f"{damage}; the images are decoded again. Look at the disk if this comes back.", file=sys.stderr)
+            return None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):  # not there, or no manifest
+        return None
+    return _mapped(folder, manifest)
+
+
+def _mapped(folder: Path, manifest: dict[str, Any]) -> ImageArray | None:
+    """Map the arrays of a folder, if they are there and have the shapes that its manifest asks for."""
     has_mask = np.array([image["mask_crc32"] is not None for image in manifest["images"]], dtype=bool)
     shape = (len(has_mask), manifest["side"], manifest["side"])
     try:
-        if json.loads((folder / MANIFEST).read_text()) != manifest:
-            return None
         pixels = np.lib.format.open_memmap(folder / IMAGES, "r")
         masks = np.lib.format.open_memmap(folder / MASKS, "r") if has_mask.any() else None
-    except (OSError, ValueError, EOFError):  # not there, not JSON, not an array, or cut off
+    except (OSError, ValueError, EOFError):  # not there, not an array, or cut off
         return None
     if pixels.shape != (*shape, 3) or pixels.dtype != np.uint8:
         return None
@@ -110,70 +139,69 @@ def _open(folder: Path, manifest: dict[str, Any]) -> ImageArray | None:
     return ImageArray(image_ids, pixels, masks, has_mask, manifest["side"], manifest["fingerprint"])
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system takes back from a process that dies."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{folder}: another process prepares it; waiting until it is done.", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _build(dataset: IsicDataset, folder: Path, manifest: dict[str, Any], workers: int) -> ImageArray:
-    """Fill ``<folder>.partial``, from where an earlier call left it, and give it its name."""
-    partial = folder.with_name(folder.name + ".partial")
+    """Fill ``<folder>.new``, give it its checksums and its name."""
     _refuse_foreign(folder)
-    array = _open(partial, manifest)
-    done = _rows_done(array, partial / JOURNAL) if array is not None else set()
-    todo = [row for row in range(len(manifest["images"])) if row not in done]
-    _require_space(folder.parent, len(todo), manifest["side"])
-    array = array if array is not None else _allocate(partial, manifest)
+    _require_space(folder.parent, len(manifest["images"]), manifest["side"])
+    with storage.replacing(folder) as new:
+        array = _allocate(new, manifest)
 
-    def decode(row: int) -> str:
-        image_id = array.image_ids[row]
-        _write(array.pixels, row, np.asarray(decode_image(dataset.images[image_id], array.side)))
-        if array.masks is not None and array.has_mask[row]:
-            _write(array.masks, row, decode_mask(dataset.masks[image_id], array.side))
-        return json.dumps([row, _row_crc32(array, row)])
+        def decode(row: int) -> None:
+            image_id = array.image_ids[row]
+            _write(array.pixels, row, np.asarray(decode_image(dataset.images[image_id], array.side)))
+            if array.masks is not None and array.has_mask[row]:
+                _write(array.masks, row, decode_mask(dataset.masks[image_id], array.side))
 
-    with (
-        (partial / JOURNAL).open("a", encoding="utf-8") as journal,
-        ThreadPoolExecutor(workers) as threads,
-        bar(total=len(array.image_ids), initial=len(done), unit=" images", desc="decode") as progress,
-    ):
-        for start in range(0, len(todo), 16 * workers):  # few at a time, so that an interruption is obeyed soon
-            for line in threads.map(decode, todo[start : start + 16 * workers]):
-                journal.write(line + "\n")
-                progress.update()
-            journal.flush()
-    (partial / JOURNAL).unlink()
-    for path in partial.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    _remove(folder)
-    partial.rename(folder)
+        rows = range(len(array.image_ids))
+        with (
+            ThreadPoolExecutor(workers) as threads,
+            bar(total=len(rows), unit=" images", desc="decode") as progress,
+        ):
+            for start in range(0, len(rows), 16 * workers):  # few at a time, so that an interruption is obeyed soon
+                for _ in threads.map(decode, rows[start : start + 16 * workers]):
+                    progress.update()
+        blocks = {path.name: _block_crcs(path, workers) for path in _arrays(new)}
+        (new / MANIFEST).write_text(json.dumps(manifest | {"blocks": blocks}, indent=1), encoding="utf-8")
     finished = _open(folder, manifest)
     assert finished is not None, f"{folder} was whole a moment ago"
     return finished
 
 
+def _arrays(folder: Path) -> list[Path]:
+    return [path for path in (folder / IMAGES, folder / MASKS) if path.is_file()]
+
+
+def _block_crcs(path: Path, workers: int) -> list[int]:
+    """The CRC-32 of each block of a file, read and not mapped: what is mapped would count as this process's memory."""
+
+    def crc(start: int) -> int:
+        with path.open("rb") as file:
+            file.seek(start)
+            return zlib.crc32(file.read(BLOCK))
+
+    with ThreadPoolExecutor(workers) as threads:
+        return list(threads.map(crc, range(0, path.stat().st_size, BLOCK)))
+
+
+def _damage(folder: Path, blocks: dict[str, list[int]]) -> str:
+    """Which blocks of the arrays are not what was written, in words; empty where all are."""
+    for path in _arrays(folder):
+        found, written = _block_crcs(path, os.cpu_count() or 1), blocks.get(path.name)
+        if found != written:
+            same = written is not None and len(written) == len(found)
+            number = sum(one != other for one, other in zip(found, written or [], strict=same)) if same else len(found)
+            return f"{path}: {number} of {len(found)} blocks are not what was written"
+    return ""
+
+
 def _allocate(partial: Path, manifest: dict[str, Any]) -> ImageArray:
-    """Arrays without content in a new folder, the manifest last."""
-    _remove(partial)
+    """Arrays without content in a new folder."""
     partial.mkdir()
     images, side = len(manifest["images"]), manifest["side"]
     np.lib.format.open_memmap(partial / IMAGES, "w+", np.uint8, (images, side, side, 3)).flush()
     if any(image["mask_crc32"] is not None for image in manifest["images"]):
         np.lib.format.open_memmap(partial / MASKS, "w+", np.bool_, (images, side, side)).flush()
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    array = _open(partial, manifest)
+    array = _mapped(partial, manifest)
     assert array is not None, f"{partial} was written a moment ago"
     return array
 
@@ -183,30 +211,6 @@ def _write(stored: np.memmap, row: int, values: np.ndarray) -> None:
     with Path(str(stored.filename)).open("r+b") as file:
         file.seek(stored.offset + row * values.nbytes)
         file.write(values.tobytes())
-
-
-def _read(stored: np.memmap, row: int) -> bytes:
-    with Path(str(stored.filename)).open("rb") as file:
-        file.seek(stored.offset + row * stored[row].nbytes)
-        return file.read(stored[row].nbytes)
-
-
-def _row_crc32(array: ImageArray, row: int) -> int:
-    """CRC-32 of one row's pixels, and of its mask where it has one, as they are in the files."""
-    crc = zlib.crc32(_read(array.pixels, row))
-    return crc if array.masks is None else zlib.crc32(_read(array.masks, row), crc)
-
-
-def _rows_done(array: ImageArray, journal: Path) -> set[int]:
-    """The rows whose content is still what the journal says; a line cut off by a crash says nothing."""
-    done = set()
-    lines = journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.exists() else []
-    for line in lines:
-        with suppress(ValueError, TypeError):
-            row, crc = json.loads(line)
-            if 0 <= row < len(array.image_ids) and _row_crc32(array, row) == crc:
-                done.add(row)
-    return done
 
 
 def _require_space(folder: Path, images: int, side: int) -> None:
@@ -224,9 +228,3 @@ def _refuse_foreign(folder: Path) -> None:
     foreign = [path.name for path in folder.iterdir() if path.name not in FILES] if folder.exists() else []
     if foreign:
         raise DatasetError(f"{folder}: holds other files ({some(sorted(foreign))}). Choose another folder.")
-
-
-def _remove(folder: Path) -> None:
-    _refuse_foreign(folder)
-    if folder.exists():
-        shutil.rmtree(folder)

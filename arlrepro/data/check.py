@@ -74,11 +74,6 @@ class Report:
     warnings: tuple[Finding, ...]
     pairs: tuple[Pair, ...]  # the same picture or lesion in two splits, the most alike first
 
-    def in_other_splits(self, split: str) -> tuple[str, ...]:
-        """The images of a split of which another split has the same picture or, it seems, the same lesion."""
-        first = {pair.first for pair in self.pairs if pair.first_split == split}
-        return tuple(sorted(first | {pair.second for pair in self.pairs if pair.second_split == split}))
-
     def text(self) -> str:
         """The report for people, at most five offenders of a kind."""
         lines = [str(self.dataset.root), "", self.counts.to_string(), ""]
@@ -151,10 +146,14 @@ def check(root: Path, workers: int | None = None) -> Report:
     lesions = dataset.lesions
     extra = dataset.unlabelled
     fault(root, f"{len(extra)} images or masks are of no labelled lesion", extra, "Add their rows or remove them.")
+    for reason, names in dataset.skipped.items():
+        fault(
+            root, f"{len(names)} passed over, {reason}", names, "Look whether they belong to the data set.", "warning"
+        )
 
     looks = _look_at_all(dataset, workers)
     broken = [problem for look in looks.values() for problem in look.problems]
-    fault(root, f"{len(broken)} files do not decode", broken, "Fetch them again.")
+    fault(root, f"{len(broken)} files do not decode", broken, "Do what each line says.")
     unfit = [name for name, look in looks.items() if look.mask_size not in (None, look.size) and look.size is not None]
     fault(root, f"{len(unfit)} lesion masks have another size than their image", unfit, "Fetch the masks of this set.")
     blank = [name for name, look in looks.items() if look.is_mask_blank]

@@ -21,6 +21,7 @@ from arlrepro.data.synthetic import scene, signs
 from arlrepro.errors import ConfigError
 from arlrepro.paths import root
 from arlrepro.registry import CLASSES
+from arlrepro.storage import writing
 
 DEFAULT_DATA = Path("data/isic2017")
 EXTRA = "extra"  # folder beside the official files, as `arlrepro data extra` makes it
@@ -56,7 +57,8 @@ def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
         kind = f"synthetic-{config.side}px-{'-'.join(str(count) for count in counts.values())}-{drawing()}"
         folder = root() / "data" / kind
         if not folder.is_dir():
-            synthetic.write_dataset(folder, side=config.side, counts=counts)
+            with writing(folder):
+                synthetic.write_dataset(folder, side=config.side, counts=counts)
         return isic.read_dataset(folder)
     where = data or os.environ.get("ARLREPRO_DATA") or str(root() / DEFAULT_DATA)
     if not data and where == os.environ.get("ARLREPRO_DATA") and not Path(where).is_absolute():

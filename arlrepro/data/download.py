@@ -1,7 +1,7 @@
 """The official ISIC-2017 archives fetched over HTTP, resumed where they broke off, and verified before they are used.
 
-Own code, and little of it, over requests: pooch and torch.hub verify a hash but start again from the first byte, and
-huggingface_hub resumes without asking whether the file is still the same.
+A busy server is asked again by urllib3. To go on with a file that broke off is our own: pooch and torch.hub verify a
+hash but start again from the first byte, and huggingface_hub resumes without asking whether the file is the same.
 """
 
 import hashlib
@@ -15,10 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3.util import Retry
 
 from arlrepro.data.check import OFFICIAL_LABELS
 from arlrepro.data.files import StoredFile, decode_image, decode_mask
@@ -34,13 +36,14 @@ SHA256: Mapping[str, str] = MappingProxyType(
     {f"{OFFICIAL[split]}_Part3_GroundTruth.csv": digest for split, (digest, _) in OFFICIAL_LABELS.items()}
 )
 
-TRIES = 6  # in a row, each without one more byte than those before
+TRIES = 6  # of a request; and of a file, in a row, each without one more byte than those before
 LONGEST_WAIT = 60.0  # seconds
 TIMEOUT = (10, 60)  # seconds until connected, and between two pieces of an answer
 TRY_AGAIN = (408, 429, 500, 502, 503, 504)  # HTTP statuses that pass
 PIECE = 2**16  # bytes; at most so many are lost when a transfer breaks off
-
-Result = TypeVar("Result")
+GAVE_UP = (
+    f"({TRIES} tries). Check the network and any proxy (HTTPS_PROXY), or try again later; what was fetched is kept."
+)
 
 
 def download(
@@ -80,8 +83,8 @@ def download(
             raise DatasetError(f"{path}: {fault}. Remove it, then run it again.")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with requests.Session() as session:
-            missing = [_look(session, base_url, path, back_off) for path in paths if not path.exists()]
+        with patient_session(back_off) as session:
+            missing = [_look(session, base_url, path) for path in paths if not path.exists()]
             _require_space(root, missing)
             total, there = sum(file.size for file in missing), sum(file.bytes_there() for file in missing)
             hidden = not (progress and missing)
@@ -126,14 +129,40 @@ def verify(root: Path, progress: bool = True) -> None:
         raise DatasetError(f"{root}: {len(faults)} of {len(files)} images and masks do not decode: {some(faults)}")
 
 
-def get(session: requests.Session, url: str, *, back_off: float = 1.0) -> requests.Response:
-    """Ask for a small answer, again and again if the server is busy.
+def patient_session(back_off: float = 1.0) -> requests.Session:
+    """A session that asks again where there is no answer or a status that passes, after pauses that double."""
+    again = Retry(
+        total=TRIES - 1,
+        backoff_factor=back_off,
+        backoff_max=LONGEST_WAIT,
+        status_forcelist=TRY_AGAIN,
+        raise_on_status=False,
+    )
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=again))
+    session.headers["Accept-Encoding"] = "identity"  # ranges and lengths are those of the file itself
+    return session
+
+
+def get(session: requests.Session, url: str, method: str = "GET", **options: Any) -> requests.Response:
+    """Ask a server.
 
     Raises:
         DatasetError: the server refuses, or stays away.
         ConfigError: `url` is no address.
     """
-    return _patiently(lambda: _request(session, "GET", url), back_off)
+    try:
+        answer = session.request(method, url, timeout=TIMEOUT, **options)
+    except requests.RequestException as error:
+        if isinstance(error, ValueError):  # InvalidURL, MissingSchema and their like
+            raise ConfigError(f"{url}: is no address of a server; it begins with https:// or http://.") from error
+        raise DatasetError(f"{url}: no answer ({type(error).__name__}) {GAVE_UP}") from error
+    if answer.ok:
+        return answer
+    answer.close()
+    remedy = f" {GAVE_UP}" if answer.status_code in TRY_AGAIN else ". Check the address."
+    raise DatasetError(f"{url}: the server answers {answer.status_code} {answer.reason}{remedy}")
 
 
 @dataclass(frozen=True)
@@ -157,65 +186,15 @@ class _Remote:
         return there if there <= self.size else 0
 
 
-class _AgainError(Exception):
-    """An attempt came to nothing, or not to the end; another may do."""
-
-    def __init__(self, reason: str, gained: bool = False):
-        super().__init__(reason)
-        self.gained = gained
-
-
 def _endings(masks: bool) -> tuple[str, ...]:
     """Small files first, so that a wrong address shows at once."""
     return ("_Part3_GroundTruth.csv", *(("_Part1_GroundTruth.zip",) if masks else ()), "_Data.zip")
 
 
-def _patiently(attempt: Callable[[], Result], back_off: float) -> Result:
-    """Make an attempt until it succeeds, with growing pauses, at most `TRIES` times in a row without a gain."""
-    tried = 0
-    while True:
-        try:
-            return attempt()
-        except _AgainError as again:
-            tried = 1 if again.gained else tried + 1
-            if tried == TRIES:
-                raise DatasetError(
-                    f"{again} ({TRIES} tries). Check the network and any proxy (HTTPS_PROXY), or try again later; "
-                    "what was fetched is kept."
-                ) from again
-        time.sleep(min(back_off * 2 ** (tried - 1), LONGEST_WAIT))
-
-
-def _request(
-    session: requests.Session, method: str, url: str, headers: Mapping[str, str] = MappingProxyType({}), **options
-) -> requests.Response:
-    """Ask once.
-
-    Raises:
-        _AgainError: no answer, or a status that passes.
-        DatasetError: a status that does not.
-        ConfigError: no address.
-    """
-    headers = {"Accept-Encoding": "identity", **headers}  # ranges and lengths are those of the file itself
-    try:
-        answer = session.request(method, url, headers=headers, timeout=TIMEOUT, **options)
-    except requests.RequestException as error:
-        if isinstance(error, ValueError):  # InvalidURL, MissingSchema and their like
-            raise ConfigError(f"{url}: is no address of a server; it begins with https:// or http://.") from error
-        raise _AgainError(f"{url}: no answer ({type(error).__name__})") from error
-    if answer.ok:
-        return answer
-    answer.close()
-    status = f"{url}: the server answers {answer.status_code} {answer.reason}"
-    if answer.status_code in TRY_AGAIN:
-        raise _AgainError(status)
-    raise DatasetError(f"{status}. Check the address.")
-
-
-def _look(session: requests.Session, base_url: str, path: Path, back_off: float) -> _Remote:
+def _look(session: requests.Session, base_url: str, path: Path) -> _Remote:
     """Ask the server what it has, before anything is fetched."""
     url = f"{base_url.rstrip('/')}/{path.name}"
-    with _patiently(lambda: _request(session, "HEAD", url), back_off) as answer:
+    with get(session, url, "HEAD") as answer:
         size, validator = _version(answer)
     if size is None:
         raise DatasetError(f"{url}: the server does not say how long the file is. Use one that serves plain files.")
@@ -248,19 +227,19 @@ def _fetch(session: requests.Session, file: _Remote, sha256: str | None, fetched
         if part != file.part:
             part.unlink()
     fetched.set_description(file.path.name)
-    most = file.bytes_there()
+    most, tried = file.bytes_there(), 0
     before = fetched.n - most  # bytes of the files before this one
-
-    def attempt() -> None:
-        nonlocal most
+    while True:
         with suppress(requests.RequestException):
             _append(session, file, lambda there: fetched.update(before + there - fetched.n))
         there = file.part.stat().st_size if file.part.exists() else 0
-        if there != file.size:
-            gained, most = there > most, max(there, most)
-            raise _AgainError(f"{file.url}: broke off after {there} of {file.size} bytes", gained)
-
-    _patiently(attempt, back_off)
+        if there == file.size:
+            break
+        tried = 1 if there > most else tried + 1  # in a row, each without one more byte than those before
+        most = max(there, most)
+        if tried == TRIES:
+            raise DatasetError(f"{file.url}: broke off after {there} of {file.size} bytes {GAVE_UP}")
+        time.sleep(min(back_off * 2 ** (tried - 1), LONGEST_WAIT))
     if fault := _fault(file.part, sha256):
         file.part.unlink()
         raise DatasetError(f"{file.url}: {fault}. Run it again; if it stays so, the server has another file.")
@@ -274,7 +253,7 @@ def _append(session: requests.Session, file: _Remote, advance: Callable[[int], o
         file.part.touch()  # an empty file has no bytes to ask for
         return
     headers = {"Range": f"bytes={there}-", "If-Range": file.validator} if there else {}
-    with _request(session, "GET", file.url, headers, stream=True) as answer:
+    with get(session, file.url, headers=headers, stream=True) as answer:
         if _version(answer) != (file.size, file.validator):
             raise DatasetError(f"{file.url}: changed while it was fetched. Run it again.")
         is_rest = answer.status_code == 206

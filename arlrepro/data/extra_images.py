@@ -16,17 +16,17 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
-import requests
 from jaxtyping import UInt8
 from PIL import Image
 
-from arlrepro.data.download import get
+from arlrepro.data.download import get, patient_session
 from arlrepro.data.duplicates import near_duplicates, thumbnail
 from arlrepro.data.files import StoredFile, decode_image, read_table
 from arlrepro.data.isic import IsicDataset, read_dataset
 from arlrepro.errors import DatasetError, some
 from arlrepro.progress import bar
 from arlrepro.registry import CLASSES, SPLITS
+from arlrepro.storage import writing
 
 #: Recalled by readers of the paper: 1,320 in all.
 COUNTS: Mapping[str, int] = MappingProxyType({"melanoma": 466, "seborrheic_keratosis": 32, "nevus": 822})
@@ -162,8 +162,8 @@ def gather(
         progress: show a progress bar.
 
     Raises:
-        DatasetError: the folder is not empty or cannot be written, an image does not decode, or too few candidates
-            are left.
+        DatasetError: the folder is not empty, an image does not decode, or too few candidates are left.
+        OutputError: the folder cannot be written.
     """
     root = Path(root)
     if root.exists() and any(root.iterdir()):
@@ -180,7 +180,7 @@ def gather(
         part.replace(path)
         return image
 
-    try:
+    with writing(partial):  # what was fetched is kept there
         partial.mkdir(parents=True, exist_ok=True)
         choice = choose(candidates, challenge, open_image, counts=counts, seed=seed, progress=progress)
         for path in partial.iterdir():
@@ -193,8 +193,6 @@ def gather(
             choice.excluded.rename_axis("candidate").to_csv(partial / EXCLUDED, lineterminator="\n")
         read_dataset(partial, splits=["training"])
         partial.replace(root)
-    except OSError as error:
-        raise DatasetError(f"{partial}: cannot be written ({error}). Make room; what was fetched is kept.") from error
     return choice
 
 
@@ -241,10 +239,10 @@ def from_archive(
 
     def image_bytes(image_id: str) -> bytes:
         about = f"{api_url}/images/{image_id}/"
-        with requests.Session() as session:  # one a thread
+        with patient_session(back_off) as session:  # one a thread
             with _as_documented(about):  # asked only now, for the address it tells expires
-                url = get(session, about, back_off=back_off).json()["files"]["full"]["url"]
-            return get(session, url, back_off=back_off).content
+                url = get(session, about).json()["files"]["full"]["url"]
+            return get(session, url).content
 
     return gather(root, candidates, challenge, image_bytes, counts=counts, seed=seed, progress=progress)
 
@@ -286,12 +284,12 @@ def archive_candidates(api_url: str = API_URL, *, progress: bool = True, back_of
         https://api.isic-archive.com/api/docs/swagger/, of which `images/search/` and `images/{isic_id}/` are used.
     """
     rows = []
-    with requests.Session() as session, bar(desc="candidates", disable=not progress) as shown:
+    with patient_session(back_off) as session, bar(desc="candidates", disable=not progress) as shown:
         for kind, query in QUERIES.items():
             page: str | None = f"{api_url}/images/search/?{urlencode({'query': query})}"
             while page is not None:
                 with _as_documented(page):
-                    answer = get(session, page, back_off=back_off).json()
+                    answer = get(session, page).json()
                     for image in answer["results"]:
                         lesion_id = image["metadata"]["clinical"].get("lesion_id") or ""
                         about = (lesion_id, query, image["copyright_license"], image["attribution"] or "")

@@ -1,14 +1,14 @@
 """ISIC-2017 on disk: labels, splits, masks, age and sex, in the official file layout, zipped or extracted.
 
-Two more layouts give the same :class:`IsicDataset`: a plain folder of images with one CSV of the same columns, and
-HAM10000 as distributed.
+Two more layouts give the same :class:`IsicDataset`: a plain folder of images with one table of the same columns, and
+HAM10000 as its archives serve it. They are told apart by what the tables hold, not by their names.
 """
 
 import hashlib
-import unicodedata
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,18 @@ from jaxtyping import Bool
 from PIL import Image
 
 from arlrepro.data.files import (
-    IMAGE_SUFFIXES,
+    DOWNSAMPLED,
+    Listing,
     StoredFile,
     crc32s,
     decode_image,
     decode_mask,
     find,
     list_files,
+    merged,
+    read_header,
     read_table,
+    without_suffix,
 )
 from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.registry import CLASSES, SPLITS
@@ -36,6 +40,17 @@ UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none")  # ages and sexes, as the 
 _LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 _MASK = "_segmentation"  # ends the name of a lesion mask
 _NO_IMAGE = ("_superpixels", _MASK)  # end the names of what lies beside the images to classify
+_TABLE_SUFFIXES = (".csv", ".tab", ".tsv", ".txt", "")
+_HAM10000 = ("lesion_id", "image_id", "dx")  # what its table has, whatever its name
+#: Other data sets by columns of their tables, for the message on a layout that is not read.
+_OTHER_LAYOUTS = {
+    "ISIC 2018 or 2019": ("image", "mel", "nv"),
+    "ISIC 2020": ("image_name", "target"),
+    "the ISIC Archive's metadata": ("isic_id",),
+    "PAD-UFES-20": ("img_id", "diagnostic"),
+    "HAM10000's pixels without its images": ("pixel0000", "label"),
+    "Derm7pt": ("derm", "diagnosis"),
+}
 
 #: Told of each fault: where, what, which (every offender), what to do. Reading goes on without the offenders.
 Report = Callable[[object, str, Sequence[str], str], None]
@@ -59,6 +74,7 @@ class IsicDataset:
     images: Mapping[str, StoredFile]
     masks: Mapping[str, StoredFile]
     unlabelled: tuple[StoredFile, ...] = ()  # images and masks that no row of the CSVs names
+    skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason -> what was not read, as in `Listing`
 
     def image_bytes(self, image_id: str) -> bytes:
         """The image file's bytes as they are on disk."""
@@ -105,8 +121,8 @@ def read_dataset(root: Path, splits: Sequence[str] = SPLITS, report: Report = re
 
     Of each official split, ``<split>_Part3_GroundTruth.csv`` and ``<split>_Data`` are needed, the latter as the
     archive or the folder extracted from it; ``<split>_Part1_GroundTruth`` (lesion masks) is used where it is there.
-    A plain folder holds images and one CSV with ``image_id,melanoma,seborrheic_keratosis`` and, if wanted,
-    ``split`` (else every row is of the test split), ``age_approximate`` and ``sex``.
+    A plain folder holds images and one table with ``image_id,melanoma,seborrheic_keratosis`` and, if wanted,
+    ``split`` (else every row is of the test split), ``age_approximate`` and ``sex``. HAM10000: :func:`read_ham10000`.
 
     Args:
         root: the folder.
@@ -133,10 +149,12 @@ def read_dataset(root: Path, splits: Sequence[str] = SPLITS, report: Report = re
         raise ConfigError(f"unknown splits {some(unknown)}; known: {', '.join(SPLITS)}")
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder. Run `arlrepro data download`, or name the folder with --data.")
-    if (root / "HAM10000_metadata.csv").exists():
-        return _of_splits(read_ham10000(root, report), splits)
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DatasetError(f"{root}: may not be read. Ask its owner for the right (chmod +rx).")
     if any((root / f"{name}_Part3_GroundTruth.csv").exists() for name in OFFICIAL.values()):
         return _joined([_read_official_split(root, split, report) for split in SPLITS if split in splits], report)
+    if _tables(root, _HAM10000):
+        return _of_splits(read_ham10000(root, report), splits)
     return _of_splits(_read_plain(root, report), splits)
 
 
@@ -154,7 +172,9 @@ def with_extra(dataset: IsicDataset, extra: IsicDataset) -> IsicDataset:
 
 
 def read_ham10000(root: Path, report: Report = refuse) -> IsicDataset:
-    """Read HAM10000 as distributed: ``HAM10000_metadata.csv`` and the images, zipped or not; all are of the test split.
+    """Read HAM10000 as Dataverse or Kaggle serves it: its table and the images, zipped or not; all of the test split.
+
+    The table is known by its columns `lesion_id`, `image_id` and `dx`: a ``.csv``, a ``.tab`` or without suffix.
 
     Melanoma is `dx` = mel, against the rest. HAM10000 has no class for seborrheic keratosis: its `bkl` puts them
     together with solar lentigines and lichen-planus-like keratoses, and is what ``seborrheic_keratosis`` says here.
@@ -169,14 +189,19 @@ def read_ham10000(root: Path, report: Report = refuse) -> IsicDataset:
         Tschandl, Rosendahl, Kittler, Scientific Data 5:180161, 2018.
     """
     root = Path(root)
-    labels_csv = _table_at(root, "HAM10000_metadata.csv")
-    table = read_table(labels_csv)
+    tables = _tables(root, _HAM10000)
+    if not tables:
+        raise DatasetError(
+            f"{root}: no table of HAM10000, with columns {', '.join(_HAM10000)}. Put HAM10000_metadata.csv there."
+        )
+    labels_csv, table = next(iter(tables.items()))
     _require(table, ("image_id", "lesion_id", "dx", "age", "sex"), labels_csv)
     is_melanoma, is_bkl = (table["dx"].eq(dx).map({True: "1", False: "0"}) for dx in ("mel", "bkl"))
     table = table.assign(melanoma=is_melanoma, seborrheic_keratosis=is_bkl).rename(columns={"age": "age_approximate"})
     lesions = _with_people(_lesions(table, labels_csv, "test", report, ["lesion_id", "dx"]), table, labels_csv, report)
-    files = [file for place in (root, *sorted(root.glob("HAM10000_*.zip"))) for file in list_files(place)]
-    return _with_files(root, lesions, files, files, "official", report)
+    archives = sorted(path for path in root.iterdir() if path.name.lower().startswith("ham10000_"))
+    listings = [list_files(place) for place in (root, *(path for path in archives if path.suffix.lower() == ".zip"))]
+    return _with_files(root, lesions, listings, listings, "official", report)
 
 
 def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
@@ -185,10 +210,10 @@ def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
     data = find(root, f"{name}_Data")
     if data is None:
         raise DatasetError(f"{root}: neither {name}_Data.zip nor the folder {name}_Data. Run `arlrepro data download`.")
-    files, labels = list_files(data), read_table(labels_csv)
+    listing, labels = list_files(data), _table_of_images(labels_csv)
     lesions = _lesions(labels, labels_csv, split, report)
-    for metadata_csv in [file for file in files if file.name.endswith("_metadata.csv")][:1]:
-        people = read_table(metadata_csv)
+    for metadata_csv in [file for file in listing.files if file.name.endswith("_metadata.csv")][:1]:
+        people = _table_of_images(metadata_csv)
         lesions = _with_people(lesions, people, metadata_csv, report)
         is_foreign = ~people["image_id"].isin(labels["image_id"])
         _report_rows(people, is_foreign, f"name no lesion of {labels_csv.base}", "Remove them.", metadata_csv, report)
@@ -197,25 +222,66 @@ def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
     sources = {"official": f"{name}_Part1_GroundTruth", "automatic": f"{name}_auto_masks_SkinFPN"}
     for mask_source, archive in sources.items():
         if place := find(root, archive):
-            return _with_files(root, lesions, files, list_files(place), mask_source, report)
-    return _with_files(root, lesions, files, [], "", report)
+            return _with_files(root, lesions, [listing], [list_files(place)], mask_source, report)
+    return _with_files(root, lesions, [listing], [], "", report)
 
 
 def _read_plain(root: Path, report: Report) -> IsicDataset:
-    names = sorted(path.name for path in root.iterdir() if path.suffix.lower() == ".csv" and path.name[0] != ".")
-    tables = {file: read_table(file) for file in (_table_at(root, name) for name in names)}
-    tables = {file: table for file, table in tables.items() if "image_id" in table.columns}
+    tables = _tables(root, ("image_id",))
     if len(tables) != 1:
         raise DatasetError(
             f"{root}: no {OFFICIAL['training']}_Part3_GroundTruth.csv, and {len(tables)} CSVs with a column image_id. "
-            "Give the official files, or a folder of images with one CSV of image_id,melanoma,seborrheic_keratosis."
+            f"{_likeness(root)}Give the official files, or a folder of images with one CSV of "
+            "image_id,melanoma,seborrheic_keratosis."
         )
     [(labels_csv, table)] = tables.items()
     lesions = _lesions(table, labels_csv, "test", report)
     if "age_approximate" in table.columns:
         lesions = _with_people(lesions, table, labels_csv, report)
-    files = list_files(root)
-    return _with_files(root, lesions, files, files, "own", report)
+    listings = [list_files(root)]
+    return _with_files(root, lesions, listings, listings, "own", report)
+
+
+def _table_files(root: Path) -> list[StoredFile]:
+    """What may be a table in a folder itself, by name; hidden files are none."""
+    paths = [path for path in root.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES and path.name[0] != "."]
+    return [StoredFile(root, path.name, path.stat().st_size) for path in sorted(paths) if path.is_file()]
+
+
+def _tables(root: Path, columns: Sequence[str]) -> dict[StoredFile, pd.DataFrame]:
+    """The tables in a folder that have these columns, read whole."""
+    found = {}
+    for file in _table_files(root):
+        # Reason: a small CSV that cannot be read is an error; of other files only those with the columns are tables.
+        if set(columns) <= set(read_header(file)) or (file.suffix == ".csv" and file.size < 2**20):
+            table = _table_of_images(file)
+            if set(columns) <= set(table.columns):
+                found[file] = table
+    return found
+
+
+def _table_of_images(file: StoredFile) -> pd.DataFrame:
+    """A table, the ids in it as the files bear them."""
+    table = read_table(file)
+    if "image_id" in table:
+        table["image_id"] = table["image_id"].map(without_suffix)
+    return table
+
+
+def _likeness(root: Path) -> str:
+    """A sentence on what a folder looks like that is not read; nothing if it looks like nothing known."""
+    inside = sorted(path for path in root.iterdir() if path.is_dir())
+    for place in (root, *inside):
+        for file in _table_files(place):
+            columns = set(read_header(file))
+            for layout, of_it in _OTHER_LAYOUTS.items():
+                if set(of_it) <= columns:
+                    return f"{file} looks like {layout}, which is not read as it is. "
+    for place in inside:
+        official = any((place / f"{name}_Part3_GroundTruth.csv").exists() for name in OFFICIAL.values())
+        if official or any("image_id" in read_header(file) for file in _table_files(place)):
+            return f"{place} looks like a data set; name that folder. "
+    return ""
 
 
 def _table_at(root: Path, name: str) -> StoredFile:
@@ -242,7 +308,6 @@ def _lesions(
     _require(table, ("image_id", *CLASSES), where)
     if "split" not in table.columns:
         table = table.assign(split=split)
-    table = table.assign(image_id=table["image_id"].map(_composed))
     labels = table[list(CLASSES)].apply(lambda column: column.map(_LABELS))
     is_bad = {
         "have an id that is no file name": (~table["image_id"].map(_is_file_name), "Rename them."),
@@ -261,7 +326,7 @@ def _lesions(
 def _with_people(lesions: pd.DataFrame, table: pd.DataFrame, where: StoredFile, report: Report) -> pd.DataFrame:
     """Add age (years, NaN unknown) and sex ("" unknown); an entry that is neither is reported and left unknown."""
     _require(table, ("image_id", "age_approximate", "sex"), where)
-    table = table.assign(image_id=table["image_id"].map(_composed), sex=table["sex"].str.lower())
+    table = table.assign(sex=table["sex"].str.lower())
     age = pd.to_numeric(table["age_approximate"], errors="coerce")
     age = age.where(age.between(0, 120))
     is_bad = {
@@ -277,17 +342,34 @@ def _with_people(lesions: pd.DataFrame, table: pd.DataFrame, where: StoredFile, 
 def _with_files(
     root: Path,
     lesions: pd.DataFrame,
-    files: Sequence[StoredFile],
-    mask_files: Sequence[StoredFile],
+    listings: Sequence[Listing],
+    mask_listings: Sequence[Listing],
     mask_source: str,
     report: Report,
 ) -> IsicDataset:
-    """Join lesions and files by id; lesions without an image are reported and left out."""
-    images = [file for file in files if file.suffix in IMAGE_SUFFIXES and not file.stem.endswith(_NO_IMAGE)]
-    masks = [file for file in mask_files if file.suffix == ".png" and file.stem.endswith(_MASK)]
-    image_of, mask_of = _by_id(images, "", report), _by_id(masks, _MASK, report)
-    if without := [image_id for image_id in lesions.index if image_id not in image_of]:
-        place = images[0].container if images else root
+    """Join lesions and files by id; lesions without an image are reported and left out.
+
+    Raises:
+        DatasetError: none of the lesions has an image: the ids of table and files are of two kinds.
+    """
+    images = [file for one in listings for file in one.images if not file.stem.endswith(_NO_IMAGE)]
+    masks = [file for one in mask_listings for file in one.files if file.suffix == ".png" and file.stem.endswith(_MASK)]
+    skipped: dict[str, tuple[str, ...]] = {}
+    for listing in listings if mask_listings is listings else (*listings, *mask_listings):
+        skipped = merged(skipped, listing.skipped)
+    image_of, mask_of = (
+        _for_lesions(_by_id(files, ending, report), lesions.index) for files, ending in ((images, ""), (masks, _MASK))
+    )
+    without = [image_id for image_id in lesions.index if image_id not in image_of]
+    place = images[0].container if images else root
+    if without and len(without) == len(lesions):
+        seen = some([file.base for file in images], 3) if images else "none"
+        passed = "".join(f"; passed over are {reason}: {some(names, 3)}" for reason, names in skipped.items())
+        raise DatasetError(
+            f"{place}: none of the {len(lesions)} lesions has an image. The table's ids: {some(without, 3)}; "
+            f"the images there: {seen}{passed}. Fetch the images, or write their names into the table."
+        )
+    if without:
         what = f"{len(without)} of {len(lesions)} lesions have no image"
         report(place, what, without, "Fetch the images again, or take the rows out of the CSV.")
     lesions = lesions.drop(index=without)
@@ -298,6 +380,7 @@ def _with_files(
         {image_id: image_of[image_id] for image_id in lesions.index},
         {image_id: mask_of[image_id] for image_id in lesions.index if image_id in mask_of},
         tuple(file for of in (image_of, mask_of) for image_id, file in of.items() if image_id not in lesions.index),
+        skipped,
     )
 
 
@@ -331,20 +414,35 @@ def _joined(parts: Sequence[IsicDataset], report: Report) -> IsicDataset:
         {image_id: images[image_id] for image_id in lesions.index},
         masks,
         tuple(file for part in parts for file in part.unlabelled),
+        reduce(merged, (part.skipped for part in parts)),
     )
 
 
 def _by_id(files: Sequence[StoredFile], ending: str, report: Report) -> dict[str, StoredFile]:
-    """Files by the image id in their names, the first of each; more than one of an id is reported."""
+    """Files by the image id in their names, the first of each; others of an id are reported, but for copies of it.
+
+    Kaggle serves HAM10000 with every image twice, in two folders.
+    """
     by_id: dict[str, StoredFile] = {}
-    doubled = [str(file) for file in files if by_id.setdefault(file.stem.removesuffix(ending), file) is not file]
+    again = [file for file in files if by_id.setdefault(file.stem.removesuffix(ending), file) is not file]
+    doubled = []
+    for file in again:
+        first = by_id[file.stem.removesuffix(ending)]
+        if (file.base, file.size) != (first.base, first.size) or file.crc32() != first.crc32():
+            doubled.append(str(file))
     if doubled:
         report(files[0].container, f"{len(doubled)} of {len(files)} files repeat an id", doubled, "Keep one of each.")
     return by_id
 
 
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+def _for_lesions(files: Mapping[str, StoredFile], image_ids: pd.Index) -> dict[str, StoredFile]:
+    """Files by the ids of the table, which may have the ending `_downsampled` where they have not, or the reverse."""
+    plain = {image_id.removesuffix(DOWNSAMPLED): image_id for image_id in image_ids}
+    wanted = set(image_ids)
+    return {
+        image_id if image_id in wanted else plain.get(image_id.removesuffix(DOWNSAMPLED), image_id): file
+        for image_id, file in sorted(files.items(), key=lambda one: one[0] in wanted)  # its own name is the last word
+    }
 
 
 def _is_file_name(text: str) -> bool:

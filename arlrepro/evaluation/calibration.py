@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 from scipy import optimize, special
+from sklearn.calibration import calibration_curve
 
 from arlrepro.errors import MetricError
 from arlrepro.evaluation.metrics import Labels, Scores, as_truth
@@ -69,10 +70,8 @@ def reliability(
     labels: Labels, scores: Scores, bins: int = BINS
 ) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
     """Mean score and share of the diseased in bins of equally many lesions, by rising score."""
-    order = np.argsort(scores, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    truth = as_truth(labels)
-    return np.array([scores[part].mean() for part in parts]), np.array([truth[part].mean() for part in parts])
+    shares, means = calibration_curve(as_truth(labels), scores, n_bins=bins, strategy="quantile")
+    return means, shares
 
 
 def threshold_for(labels: Labels, scores: Scores, sensitivity: float) -> float:

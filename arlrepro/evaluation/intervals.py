@@ -11,6 +11,7 @@ from scipy import optimize, stats
 
 from arlrepro.errors import MetricError
 from arlrepro.evaluation.metrics import Confusion
+from arlrepro.registry import PROPORTIONS
 
 LEVEL = 0.95
 
@@ -107,7 +108,7 @@ def logit_interval(area: float, variance: float, quantile: float) -> Estimate:
 
 def confusion_intervals(counts: Confusion) -> dict[str, Estimate]:
     """Accuracy, sensitivity and specificity with Wilson's intervals."""
-    return {name: wilson_interval(*counts.parts(name)) for name in ("accuracy", "sensitivity", "specificity")}
+    return {name: wilson_interval(*counts.parts(name)) for name in PROPORTIONS}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 from sklearn import metrics as sklearn_metrics
 
+from arlrepro import registry
 from arlrepro.errors import MetricError
 
 Labels = Bool[np.ndarray, " lesions"] | Integer[np.ndarray, " lesions"]
@@ -163,29 +164,87 @@ def auc(labels: Labels, scores: Scores) -> float:
     return float(sklearn_metrics.roc_auc_score(_two_classes("auc", labels, scores), scores))
 
 
-def roc_points(
-    truth: Bool[np.ndarray, " lesions"], scores: Scores
-) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-    """False and true positive rates at every distinct score, from (0, 0) to (1, 1).
+@dataclass(frozen=True, eq=False)
+class Roc:
+    """A ROC curve in numbers of lesions: what is called positive down to each distinct score, from nothing to all."""
+
+    true_positives: Integer[np.ndarray, " points"]
+    false_positives: Integer[np.ndarray, " points"]
+    decided: int  # the point at which lesions above 0.5 are called positive, and no others
+
+    @property
+    def positives(self) -> int:
+        """Lesions that have the disease."""
+        return int(self.true_positives[-1])
+
+    @property
+    def negatives(self) -> int:
+        """Lesions that have it not."""
+        return int(self.false_positives[-1])
+
+    @property
+    def confusion(self) -> Confusion:
+        """The four counts of the decision at 0.5."""
+        found, alarms = int(self.true_positives[self.decided]), int(self.false_positives[self.decided])
+        return Confusion(found, self.positives - found, self.negatives - alarms, alarms)
+
+    def reaching(self, sensitivity: float) -> int:
+        """The first point with at least this sensitivity, in (0, 1]."""
+        return int(self.true_positives.searchsorted(positives_for(sensitivity, self.positives)))
+
+
+def positives_for(sensitivity: float, positives: int) -> int:
+    """The fewest true positives among so many that are at least this sensitivity, in the arithmetic of floats.
+
+    Example:
+        >>> positives_for(0.8, 10)
+        8
+    """
+    near = round(sensitivity * positives)
+    return next(found for found in range(max(near - 1, 0), near + 2) if found / positives >= sensitivity)
+
+
+def roc_of_points(
+    point: Integer[np.ndarray, " lesions"], truth: Bool[np.ndarray, " lesions"], points: int, decided: int
+) -> Roc:
+    """The curve of lesions, or of a sample of them with repetitions, whose places on it are known.
+
+    Args:
+        point: of each lesion, from 1: the number of its score among the distinct ones, the highest first.
+        truth: True where the lesion has the disease.
+        points: of the curve, the one of nothing included.
+        decided: see `Roc`.
+    """
+    true, false = (np.cumsum(np.bincount(point[members], minlength=points)) for members in (truth, ~truth))
+    return Roc(true, false, decided)
+
+
+def points_on_curve(scores: Scores) -> tuple[Integer[np.ndarray, " lesions"], int, int]:
+    """The point of each lesion on the ROC curve, and `points` and `decided`, as `roc_of_points` takes them."""
+    distinct, place = np.unique(-scores, return_inverse=True)
+    return place + 1, len(distinct) + 1, int((-distinct > 0.5).sum())
+
+
+def roc(truth: Bool[np.ndarray, " lesions"], scores: Scores) -> Roc:
+    """The ROC curve of lesions, with a point at every distinct score.
 
     Reason:
-        The points of scikit-learn's `roc_curve` with all of them kept, without its checks of the input: a bootstrap
-        needs them some ten thousand times.
+        The points of scikit-learn's `roc_curve` with all of them kept, as counts: a bootstrap needs them some thousand
+        times, and the same order of the scores serves each.
     """
-    descending = np.argsort(-scores, kind="stable")
-    last_of_equals = np.append(np.flatnonzero(np.diff(scores[descending])), len(scores) - 1)
-    true_positives = np.cumsum(truth[descending])[last_of_equals]
-    false_positives = last_of_equals + 1 - true_positives
-    return np.insert(false_positives / (~truth).sum(), 0, 0.0), np.insert(true_positives / truth.sum(), 0, 0.0)
+    point, points, decided = points_on_curve(scores)
+    return roc_of_points(point, truth, points, decided)
 
 
 def average_precision(labels: Labels, scores: Scores) -> float:
     r"""Precision averaged over the positives, :math:`\sum_k (R_k - R_{k-1}) P_k`, without interpolation."""
-    truth = _two_classes("average_precision", labels, scores)
-    false_rates, recalls = roc_points(truth, scores)
-    found = recalls[1:] * truth.sum()
-    precisions = found / (found + false_rates[1:] * (~truth).sum())
-    return float(np.diff(recalls) @ precisions)
+    return _average_precision(roc(_two_classes("average_precision", labels, scores), scores))
+
+
+def _average_precision(curve: Roc) -> float:
+    found, called = curve.true_positives[1:], (curve.true_positives + curve.false_positives)[1:]
+    precisions = np.divide(found, called, out=np.zeros(len(called)), where=called > 0)
+    return float(np.diff(curve.true_positives) @ precisions) / curve.positives
 
 
 def auc_above_sensitivity(labels: Labels, scores: Scores, sensitivity: float = 0.8) -> float:
@@ -203,11 +262,16 @@ def auc_above_sensitivity(labels: Labels, scores: Scores, sensitivity: float = 0
     Source:
         isic-challenge-scoring 5.6.0, `metrics.auc_above_sensitivity`.
     """
-    false_rates, true_rates = roc_points(_two_classes("auc_above_sensitivity", labels, scores), scores)
-    first = int(true_rates.searchsorted(sensitivity, side="left"))
-    step = slice(first - 1, first + 1)  # two points around the crossing, so that no sensitivity repeats
-    crossing = np.interp(sensitivity, true_rates[step], false_rates[step])
-    return float(np.trapezoid(np.r_[sensitivity, true_rates[first:]], np.r_[crossing, false_rates[first:]]))
+    return _auc_above_sensitivity(roc(_two_classes("auc_above_sensitivity", labels, scores), scores), sensitivity)
+
+
+def _auc_above_sensitivity(curve: Roc, sensitivity: float) -> float:
+    first = curve.reaching(sensitivity)
+    # One point before the crossing and all after it.
+    true_rates = curve.true_positives[first - 1 :] / curve.positives
+    false_rates = curve.false_positives[first - 1 :] / curve.negatives
+    crossing = np.interp(sensitivity, true_rates[:2], false_rates[:2])
+    return float(np.trapezoid(np.r_[sensitivity, true_rates[1:]], np.r_[crossing, false_rates[1:]]))
 
 
 def specificity_at_sensitivity(labels: Labels, scores: Scores, sensitivity: float) -> float:
@@ -221,32 +285,43 @@ def specificity_at_sensitivity(labels: Labels, scores: Scores, sensitivity: floa
         >>> specificity_at_sensitivity(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.5, 0.1]), 0.95)
         0.5
     """
-    false_rates, true_rates = roc_points(_two_classes("specificity_at_sensitivity", labels, scores), scores)
-    return float(1 - false_rates[true_rates.searchsorted(sensitivity, side="left")])
+    return _specificity_at(roc(_two_classes("specificity_at_sensitivity", labels, scores), scores), sensitivity)
+
+
+def _specificity_at(curve: Roc, sensitivity: float) -> float:
+    return float(1 - curve.false_positives[curve.reaching(sensitivity)] / curve.negatives)
+
+
+def _auc(curve: Roc) -> float:
+    area = np.trapezoid(curve.true_positives.astype(float), curve.false_positives)
+    return float(area) / (curve.positives * curve.negatives)
 
 
 def _of_confusion(name: str) -> Callable[[Labels, Scores], float]:
     return lambda labels, scores: getattr(confusion(labels, scores), name)
 
 
+def _confusion_of_curve(name: str) -> Callable[[Roc], float]:
+    return lambda curve: getattr(curve.confusion, name)
+
+
 #: Shares of lesions decided at 0.5 (`Confusion.parts`).
-PROPORTIONS = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
+PROPORTIONS = (*registry.PROPORTIONS, "ppv", "npv")
+SENSITIVITY_OF_PART = 0.80  # above which `auc_above_80_sensitivity` is
+SENSITIVITIES = {f"specificity_at_{round(100 * one)}_sensitivity": one for one in (0.82, 0.89, 0.95)}
 #: Every figure that the challenge reports, by name.
 METRICS: dict[str, Callable[[Labels, Scores], float]] = {
     "auc": auc,
     "average_precision": average_precision,
     **{name: _of_confusion(name) for name in (*PROPORTIONS, "dice")},
-    "auc_above_80_sensitivity": partial(auc_above_sensitivity, sensitivity=0.80),
-    "specificity_at_82_sensitivity": partial(specificity_at_sensitivity, sensitivity=0.82),
-    "specificity_at_89_sensitivity": partial(specificity_at_sensitivity, sensitivity=0.89),
-    "specificity_at_95_sensitivity": partial(specificity_at_sensitivity, sensitivity=0.95),
+    "auc_above_80_sensitivity": partial(auc_above_sensitivity, sensitivity=SENSITIVITY_OF_PART),
+    **{name: partial(specificity_at_sensitivity, sensitivity=one) for name, one in SENSITIVITIES.items()},
 }
-
-
-def evaluate(labels: Labels, scores: Scores) -> dict[str, float]:
-    """Every figure of `METRICS`, decisions at 0.5.
-
-    Raises:
-        MetricError: one of them is not defined for these labels and scores.
-    """
-    return {name: metric(labels, scores) for name, metric in METRICS.items()}
+#: The same figures from a curve with lesions of both classes, where they are asked for again and again.
+OF_CURVE: dict[str, Callable[[Roc], float]] = {
+    "auc": _auc,
+    "average_precision": _average_precision,
+    **{name: _confusion_of_curve(name) for name in (*PROPORTIONS, "dice")},
+    "auc_above_80_sensitivity": partial(_auc_above_sensitivity, sensitivity=SENSITIVITY_OF_PART),
+    **{name: partial(_specificity_at, sensitivity=one) for name, one in SENSITIVITIES.items()},
+}

@@ -28,19 +28,6 @@ def standard_error_of_difference(
     return float(np.sqrt(error_a**2 + error_b**2 - 2 * correlation * error_a * error_b))
 
 
-def power_to_detect(
-    area_a: float, area_b: float, positives: int, negatives: int, correlation: float, level: float = LEVEL
-) -> float:
-    """Chance that a two-sided test at 1 - `level` finds a true difference, on the side where it lies.
-
-    Example:
-        >>> round(power_to_detect(0.857, 0.875, 117, 483, correlation=0.7), 2)
-        0.18
-    """
-    error = standard_error_of_difference(area_a, area_b, positives, negatives, correlation)
-    return float(stats.norm.cdf(abs(area_b - area_a) / error - normal_quantile(level)))
-
-
 def detectable_difference(
     area: float, positives: int, negatives: int, correlation: float, power: float = 0.8, level: float = LEVEL
 ) -> float:

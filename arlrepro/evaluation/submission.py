@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from arlrepro.data.files import StoredFile, read_table
+from arlrepro.data.files import DOWNSAMPLED, StoredFile, read_table, without_suffix
 from arlrepro.errors import DatasetError, MetricError, some
 from arlrepro.evaluation.bootstrap import Resampled, bootstrap_difference, resample
 from arlrepro.evaluation.comparisons import mcnemar_difference
@@ -23,6 +23,8 @@ from arlrepro.evaluation.metrics import METRICS, PROPORTIONS, Labels, Scores, as
 from arlrepro.registry import CLASSES
 
 ID_COLUMNS = ("image_id", "image")  # ours and ISIC-2017's; the later challenges'
+#: What may stand beside ids and scores or labels, and is passed over: what `arlrepro predict` and label tables have.
+OTHER_COLUMNS = ("file", "note", "split", "lesion_id", "age_approximate", "sex")
 REPLICATES = 1000
 
 
@@ -53,8 +55,8 @@ def score(predictions: Path, truth: Path, against: Path | None = None, replicate
     """Score a submission file, and compare it with another one.
 
     Args:
-        predictions: CSV with `image_id` (or `image`), `melanoma`, `seborrheic_keratosis`, scores in [0, 1]; a task
-            whose column is empty throughout is not scored.
+        predictions: CSV with `image_id` (or `image`), `melanoma`, `seborrheic_keratosis`, scores in [0, 1], such as
+            `arlrepro predict` and `arlrepro submission` write; a task whose column is empty throughout is not scored.
         truth: The same columns with 0 and 1, such as the challenge's ground truth.
         against: Another submission for the same lesions.
         replicates: Bootstrap samples of the lesions; a thousand take a second or two a file.
@@ -88,12 +90,15 @@ def score(predictions: Path, truth: Path, against: Path | None = None, replicate
 
 def score_task(labels: Labels, ours: Scores, theirs: Scores | None, replicates: int = REPLICATES) -> TaskScore:
     """Every figure of one task, and its difference from another file's where `theirs` is given."""
-
     files = {"ours": ours} if theirs is None else {"ours": ours, "theirs": theirs}
+    by_bootstrap = [name for name in METRICS if name not in ("auc", "accuracy", "sensitivity", "specificity")]
 
     @cache
+    def all_resampled(whose: str) -> dict[str, Resampled]:
+        return resample(labels, files[whose], by_bootstrap, replicates=replicates)
+
     def resampled(metric: str, whose: str) -> Resampled:
-        return resample(labels, files[whose], METRICS[metric], replicates=replicates)
+        return all_resampled(whose)[metric]
 
     def estimate(metric: str) -> Estimate:
         METRICS[metric](labels, ours)  # raises, and says why, where it is not defined
@@ -106,10 +111,10 @@ def score_task(labels: Labels, ours: Scores, theirs: Scores | None, replicates: 
     def difference(metric: str) -> Difference:
         if metric == "auc":
             return paired_difference(as_truth(labels), files["theirs"], ours)
-        if metric in ("accuracy", "sensitivity", "specificity"):
-            asked = {"accuracy": labels >= 0, "sensitivity": labels == 1, "specificity": labels == 0}[metric]
-            right_theirs, right_ours = (((files[whose] > 0.5) == (labels == 1))[asked] for whose in ("theirs", "ours"))
-            return mcnemar_difference(right_theirs, right_ours)
+        among = {"accuracy": labels >= 0, "sensitivity": labels == 1, "specificity": labels == 0}
+        if metric in among:
+            right = [((files[whose] > 0.5) == (labels == 1))[among[metric]] for whose in ("theirs", "ours")]
+            return mcnemar_difference(*right)
         return bootstrap_difference(resampled(metric, "theirs"), resampled(metric, "ours"))
 
     figures, differences, undefined = {}, {}, {}
@@ -127,11 +132,11 @@ def _read(path: Path) -> pd.DataFrame:
     """One row a lesion, indexed by its id without the suffix of a file; the classes' columns as text."""
     table = read_table(StoredFile(path.parent, path.name, 0))
     ids = [column for column in ID_COLUMNS if column in table]
-    if len(ids) != 1 or set(table.columns) != {*ids, *CLASSES}:
+    if len(ids) != 1 or set(table.columns) - set(OTHER_COLUMNS) != {*ids, *CLASSES}:
         raise DatasetError(
             f"{path}: the columns are image_id, {', '.join(CLASSES)}; got {some(list(table.columns), 20)}"
         )
-    table = table.set_index(table[ids[0]].str.removesuffix(".jpg"))[list(CLASSES)]
+    table = table.set_index(table[ids[0]].map(without_suffix).str.removesuffix(DOWNSAMPLED))[list(CLASSES)]
     doubled = table.index[table.index.duplicated()].unique()
     if len(doubled):
         raise DatasetError(f"{path}: {len(doubled)} ids stand twice: {some(list(doubled))}. Give each lesion one row.")
@@ -176,12 +181,13 @@ def read_labels(path: Path) -> pd.DataFrame:
 def _for_lesions(scores: pd.DataFrame, labels: pd.DataFrame, path: Path, truth: Path) -> pd.DataFrame:
     """The scores in the order of the truth, each lesion there once."""
     missing, extra = labels.index.difference(scores.index), scores.index.difference(labels.index)
+    faults = []
     if len(missing):
-        raise DatasetError(
-            f"{path}: {len(missing)} of {len(labels)} lesions of {truth} are missing: {some(list(missing))}"
-        )
+        faults.append(f"{len(missing)} of {len(labels)} lesions of {truth} are missing: {some(list(missing))}")
     if len(extra):
-        raise DatasetError(f"{path}: {len(extra)} of {len(scores)} lesions are not in {truth}: {some(list(extra))}")
+        faults.append(f"{len(extra)} of {len(scores)} lesions are not in {truth}: {some(list(extra))}")
+    if faults:
+        raise DatasetError(f"{path}: {'; '.join(faults)}")
     return scores.loc[labels.index]
 
 

@@ -22,12 +22,12 @@ from arlrepro.models.blocks.arl_block import Features, Parts
 from arlrepro.models.blocks.of_torchvision import Bottleneck
 from arlrepro.models.pretrained import load_weights
 from arlrepro.models.residual_attention import add_attention_modules
-from arlrepro.registry import LITE, classes_of
+from arlrepro.registry import NETWORKS, Network, classes_of
 
 #: Bottlenecks in the four stages (14: recalled by readers of the paper; 50: abs).
-BOTTLENECKS = {"14": [1, 1, 1, 1], "50": [3, 4, 6, 3]}
-#: Gates of channels (SE, ECA) or of channels and positions (CBAM), by timm's names.
-GATES = {"se_resnet": "se", "cbam_resnet": "cbam", "eca_resnet": "eca"}
+BOTTLENECKS = {"resnet14": [1, 1, 1, 1], "resnet50": [3, 4, 6, 3]}
+#: Gates of channels (SE, ECA) or of channels and positions (CBAM), timm's names.
+GATES = ("se", "cbam", "eca")
 
 
 class ARLBlock(Bottleneck):
@@ -71,17 +71,7 @@ class GatedBlock(Bottleneck):
         return shortcut, self.gate(residual)
 
 
-def create(
-    name: str,
-    outputs: int = 1,
-    *,
-    mask: str = "positions",
-    alpha: float = 0.001,
-    alpha_learned: bool = True,
-    weights: str = "none",
-    stages: tuple[int, ...] = STAGES,
-    fused: bool = True,
-) -> nn.Module:
+def create(name: str, outputs: int = 1, *, fused: bool = True, **settings: Any) -> nn.Module:
     """Build a network of the comparison, from scratch or from weights.
 
     All have the stem, the stages and the head of their family, torchvision's ResNet or timm's EfficientNet-Lite0; with
@@ -90,13 +80,9 @@ def create(
     Args:
         name: one of `arlrepro.registry.NETWORKS`.
         outputs: logits a patch; 1 for a binary task, 2 for both tasks in one network.
-        mask: of the ARL blocks, one of `MASK_FUNCTIONS`; the others have none.
-        alpha: α of each ARL block at the start.
-        alpha_learned: whether training changes α.
-        weights: `none`, a name of `registry.PRETRAINED`, or the path of a state dict; see `pretrained.load_weights`.
-        stages: the stages whose blocks are ARL blocks; those of the others are plain. All four of a ResNet's mean all
-            of an EfficientNet's too.
-        fused: the fast form of the ARL block, or the equation as it stands.
+        fused: the fast form of a ResNet's ARL block, or the equation as it stands.
+        settings: the other fields of `config.NetworkConfig`, where their meaning, sources and defaults stand: `mask`,
+            `alpha`, `alpha_learned` and `stages` of the ARL blocks, which other networks do not have, and `weights`.
 
     Returns:
         The network in channels-last layout; it takes normalised patches `(batch, 3, height, width)` of 64 px or more
@@ -110,30 +96,30 @@ def create(
         Parameter containing:
         tensor(0.0010, requires_grad=True)
     """
-    NetworkConfig(name=name, mask=mask, stages=stages, weights=weights)  # refuses what is unknown
-    network = _lite0(outputs) if name in LITE else _resnet(name, outputs)
-    if name.startswith("arl_"):
-        where: Where = "all" if stages == STAGES else stages
-        add_attention(network, where, mask, alpha, alpha_learned)
+    config, entry = NetworkConfig(name, **settings), NETWORKS[name]
+    network = _lite0(outputs) if entry.plain == "efficientnet_lite0" else _resnet(entry, outputs)
+    if entry.attention == "arl":
+        where: Where = "all" if config.stages == STAGES else config.stages
+        add_attention(network, where, config.mask, config.alpha, config.alpha_learned)
         for block in attention_blocks(network).values():
             block.fused = fused
-    if weights != "none":
-        load_weights(network, weights, name)
+    if config.weights != "none":
+        load_weights(network, config.weights, name)
     return network.to(memory_format=torch.channels_last)
 
 
-def _resnet(name: str, outputs: int) -> ResNet:
+def _resnet(entry: Network, outputs: int) -> ResNet:
     """A ResNet, with the gates or the modules of its rivals."""
-    kind, depth = name[:-2], name[-2:]
-    block = GatedBlock if kind in GATES else Bottleneck
-    network = ResNet(block, BOTTLENECKS["14" if kind == "ran" else depth], num_classes=outputs)
-    if kind in GATES:
+    block = GatedBlock if entry.attention in GATES else Bottleneck
+    bottlenecks = BOTTLENECKS["resnet14" if entry.attention == "ran" else entry.plain]
+    network = ResNet(block, bottlenecks, num_classes=outputs)
+    if entry.attention in GATES:
         from timm.layers import create_attn  # Reason: importing timm takes seconds, and most networks do without
 
         for gated in [one for one in network.modules() if isinstance(one, GatedBlock)]:
-            gated.gate = create_attn(GATES[kind], gated.bn3.num_features)  # type: ignore[union-attr]
-    if kind == "ran":
-        add_attention_modules(network, Bottleneck, depth)
+            gated.gate = create_attn(entry.attention, gated.bn3.num_features)  # type: ignore[union-attr]
+    if entry.attention == "ran":
+        add_attention_modules(network, Bottleneck, deep=entry.plain == "resnet50")
     return network
 
 
@@ -169,13 +155,4 @@ def size(name: str, side: int = 224) -> tuple[int, int]:
 def build(experiment: Experiment, seed: int, device: torch.device) -> nn.Module:
     """The network of an experiment as it starts: with one seed, ResNet and ARL-CNN begin from the same weights."""
     torch.manual_seed(seed)
-    ours = experiment.network
-    return create(
-        ours.name,
-        outputs=len(classes_of(experiment.task)),
-        mask=ours.mask,
-        alpha=ours.alpha,
-        alpha_learned=ours.alpha_learned,
-        weights=ours.weights,
-        stages=ours.stages,
-    ).to(device)
+    return create(**vars(experiment.network), outputs=len(classes_of(experiment.task))).to(device)

@@ -3,16 +3,18 @@
 import hashlib
 import os
 import pickle
+import zipfile
+import zlib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from arlrepro.errors import ConfigError, some
+from arlrepro import storage
+from arlrepro.errors import ConfigError, short, some
 from arlrepro.registry import PRETRAINED, PretrainedWeights
 
 #: Names the folder of weights; without it they lie where torch hub keeps its own.
@@ -21,6 +23,8 @@ WEIGHTS_VARIABLE = "ARLREPRO_WEIGHTS"
 OURS = ("alpha", "gate")
 #: Names of the classification layer, of torchvision's ResNet and of timm's EfficientNet.
 HEADS = ("fc.", "classifier.")
+#: Ends of the names of files that hold weights: safetensors, and what `torch.save` writes.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin")
 
 
 def load_weights(network: nn.Module, weights: str, name: str) -> None:
@@ -30,8 +34,8 @@ def load_weights(network: nn.Module, weights: str, name: str) -> None:
 
     Args:
         network: changed in place.
-        weights: a name of `registry.PRETRAINED`, or the path of a state dict in safetensors (`.safetensors`) or as
-            torchvision publishes its own (`.pth`, `.pt`).
+        weights: a name of `registry.PRETRAINED`, or the path of a state dict or of a checkpoint that holds one, see
+            `SUFFIXES`.
         name: the network's name, for the messages.
 
     Raises:
@@ -145,7 +149,9 @@ def _fetch(named: PretrainedWeights, places: list[Path]) -> Path:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a file.
+    """Read the state dict in a file, as timm does: bare, or in a checkpoint of a training, whose EMA weights go first.
+
+    Prefixes of wrappers are removed: `module.`, `_orig_mod.`, and one that all names share, such as `model.`.
 
     Raises:
         ConfigError: the file is not there, is of another kind, or holds anything but tensors by name.
@@ -153,18 +159,38 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         known = ", ".join(("none", *PRETRAINED))
         raise ConfigError(f"weights {path}: no such file; give one of {known}, or the path of a .safetensors or .pth")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ConfigError(f"weights {path}: not a safetensors file ({error})") from error
-    if path.suffix not in (".pth", ".pt"):
-        raise ConfigError(f"weights {path}: unknown kind of file {path.suffix!r}; known: .safetensors, .pth, .pt")
+    if path.suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise ConfigError(f"weights {path}: unknown kind of file {short(path.suffix)}; known: {known}")
+    from timm.models import load_state_dict
+
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if zipfile.is_zipfile(path):
+            storage.check_crcs(path)
+        state = load_state_dict(str(path), weights_only=True)
+    except SafetensorError as error:
+        raise ConfigError(f"weights {path}: not a safetensors file ({error})") from error
+    except (
+        *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError),
+        *(OSError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
+    ) as error:
+        cause = error.__cause__ or error  # timm's own words advise to unpickle objects
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ConfigError(f"weights {path}: not a file of tensors alone, or a broken one ({reason})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    state.pop("n_averaged", None)  # of torch's AveragedModel
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"weights {path}: holds no state dict, tensors by name; save network.state_dict() alone")
-    return dict(state)
+    return _without_wrapper(state)
+
+
+def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the attribute that the network was in another module, `model.` in Lightning's checkpoints.
+
+    Example:
+        >>> list(_without_wrapper({"model.conv1.weight": torch.ones(1), "model.fc.bias": torch.ones(1)}))
+        ['conv1.weight', 'fc.bias']
+    """
+    first = {name.partition(".")[0] for name in state}
+    inner = {name.partition(".")[2]: value for name, value in state.items()}
+    # Reason: a network has more than one layer, so a name that all share is not one of its own.
+    return inner if len(first) == 1 and all("." in name for name in inner) else state

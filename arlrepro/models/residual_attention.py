@@ -96,15 +96,15 @@ class AttentionModule(nn.Module):
         return self.after(trunk + self.mask(x) * trunk)
 
 
-def add_attention_modules(network: ResNet, bottleneck: Callable[[int, int], nn.Module], depth: str) -> None:
+def add_attention_modules(network: ResNet, bottleneck: Callable[[int, int], nn.Module], deep: bool) -> None:
     """Make a RAN of a ResNet with one unit a stage: an attention module after each of the first three.
 
     Args:
         network: changed in place; stem, head and the four units stay as they are.
         bottleneck: makes a residual unit from the channels that come in and the width of its 3x3 convolution.
-        depth: 14 or 50.
+        deep: in the form of 50 layers, else in that of 14; see above.
     """
-    around, trunk = {"14": (0, 0), "50": (1, 2)}[depth]
+    around, trunk = (1, 2) if deep else (0, 0)
     for stage, poolings in enumerate(POOLINGS, start=1):
         layer = getattr(network, f"layer{stage}")
         channels = layer[-1].bn3.num_features

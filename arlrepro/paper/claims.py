@@ -15,7 +15,7 @@ from arlrepro.evaluation.comparisons import equivalence_p, holm
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.paper.published import published_effect
 from arlrepro.profiles import PROFILES
-from arlrepro.registry import NETWORKS, parameters
+from arlrepro.registry import NETWORKS
 from arlrepro.runs import estimates
 from arlrepro.runs.estimates import Outcome
 from arlrepro.runs.study import Study
@@ -96,7 +96,7 @@ def read_claims(path: Path = CLAIMS_YAML) -> tuple[Claim, ...]:
 
     Example:
         >>> [claim.id for claim in read_claims() if claim.primary]
-        ['mean-auc-14']
+        ['mean-auc-14', 'mean-auc-50-imagenet']
     """
     stored = yaml.safe_load(path.read_text(encoding="utf8"))
     families = {one["id"]: one for one in stored["families"]}
@@ -327,10 +327,11 @@ def _exact(claim: Claim) -> Verdict:
     base, other = claim.networks
     if claim.quantity != "extra_parameters" or claim.effect is None:
         raise ConfigError(f"claim {claim.id}: nothing counts {claim.quantity!r}; an exact claim is on extra_parameters")
-    counted = parameters()[other] - parameters()[base]
+    parameters = {name: NETWORKS[name].parameters for name in claim.networks}
+    counted = parameters[other] - parameters[base]
     verdict = REPLICATED if counted == claim.effect else NOT_REPLICATED
     reason = (
-        f"{registry.network(other)} has {parameters()[other]:,} parameters and {registry.network(base)} "
-        f"{parameters()[base]:,}: {counted} more, {claim.effect:.0f} claimed."
+        f"{registry.network(other)} has {parameters[other]:,} parameters and {registry.network(base)} "
+        f"{parameters[base]:,}: {counted} more, {claim.effect:.0f} claimed."
     )
     return Verdict(claim, verdict, reason, float(counted))

@@ -10,9 +10,8 @@ from arlrepro.evaluation.comparisons import mcnemar_p
 from arlrepro.evaluation.intervals import auc_interval_from_counts
 from arlrepro.evaluation.metrics import Confusion
 from arlrepro.paper.published import LESIONS, POSITIVES, published
-from arlrepro.registry import CLASSES
+from arlrepro.registry import CLASSES, PROPORTIONS
 
-SHARES = ("accuracy", "sensitivity", "specificity")
 # mlscorecheck's names for ours.
 SHORT_NAMES = {"accuracy": "acc", "sensitivity": "sens", "specificity": "spec"}
 SHORT_CLASSES = {"melanoma": "M", "seborrheic_keratosis": "SK"}
@@ -79,7 +78,7 @@ def possible_matrices(reported: dict[str, Reported], positives: int, lesions: in
         (Confusion(true_positives=77, false_negatives=40, true_negatives=433, false_positives=50),)
     """
     if not reported:
-        raise MetricError(f"a row is checked by its {', '.join(SHARES)}; none of them is known")
+        raise MetricError(f"a row is checked by its {', '.join(PROPORTIONS)}; none of them is known")
     negatives = lesions - positives
 
     def counts_of(name: str, whole: int) -> list[int]:
@@ -98,7 +97,7 @@ def possible_matrices(reported: dict[str, Reported], positives: int, lesions: in
 def checked_rows() -> list[CheckedRow]:
     """Each published row and task of which one share at least is known, against the test set's counts."""
     numbers = published()
-    known = numbers[numbers["metric"].isin(SHARES) & numbers["value"].notna()]
+    known = numbers[numbers["metric"].isin(PROPORTIONS) & numbers["value"].notna()]
     return [
         check_row(row, task, {one.metric: Reported(one.value, one.decimals) for one in figures.itertuples()})
         for (row, task), figures in known.groupby(["row", "task"], sort=False)
@@ -127,17 +126,6 @@ def second_opinion(checked: CheckedRow) -> bool:
         eps={SHORT_NAMES[name]: one.rounding for name, one in checked.reported.items()},
     )
     return not result["inconsistency"]
-
-
-def mean_auc_agrees(aucs: list[Reported], mean: Reported) -> bool:
-    """Whether AUCs that print as given can have a mean that prints as given.
-
-    Example:
-        >>> mean_auc_agrees([Reported(0.857, 3), Reported(0.948, 3)], Reported(0.903, 3))
-        True
-    """
-    slack = mean.rounding + sum(one.rounding for one in aucs) / len(aucs)
-    return abs(sum(one.value for one in aucs) / len(aucs) - mean.value) <= slack
 
 
 def published_auc_intervals() -> pd.DataFrame:

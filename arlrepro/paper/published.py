@@ -5,13 +5,14 @@ a reader who owns the paper can fill it, with a source, and every table and chec
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from arlrepro.errors import ConfigError, some
-from arlrepro.registry import CLASSES
+from arlrepro.registry import CLASSES, METRICS, PAIR, Quantity
 
 PUBLISHED_CSV = Path(__file__).with_name("published.csv")
 
@@ -28,7 +29,6 @@ SOURCES = {
     "(PubMed 30458354)",
 }
 ORIGINS = ("paper", "quoted", "reimplementation", "challenge", "later")
-METRICS = ("auc", "accuracy", "sensitivity", "specificity")
 COLUMNS = ["row", "origin", "network", "task", "metric", "value", "source"]
 
 #: ISIC-2017 as its ground-truth files have it; the training counts are also on the challenge's page.
@@ -107,9 +107,11 @@ def published_value(network: str, quantity: str) -> float | None:
         >>> published_value("arl_cnn50", "melanoma.auc")
         0.875
     """
-    task, metric = ("mean", "auc") if quantity == "mean_auc" else quantity.split(".")
-    numbers = _published()
-    wanted = (numbers[["origin", "network", "task", "metric"]] == ["paper", network, task, metric]).all(axis=1)
+    asked, numbers = Quantity.parse(quantity), _published()
+    if asked.measure:
+        return None
+    named = ["paper", network, asked.task, asked.metric]
+    wanted = (numbers[["origin", "network", "task", "metric"]] == named).all(axis=1)
     values = numbers.loc[wanted, "value"].dropna()
     return float(values.iloc[0]) if len(values) else None
 
@@ -126,3 +128,28 @@ def published_effect(networks: Sequence[str], quantity: str) -> float | None:
         return None
     # Reason: printed figures have three decimals; their difference in binary would carry a sixteenth.
     return round(values[-1] - (values[0] if len(values) > 1 else 0.0), 6)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What the paper reports of ResNet-50 and of its own network."""
+
+    before: float
+    after: float
+
+    @property
+    def value(self) -> float:
+        """The second minus the first."""
+        return round(self.after - self.before, 6)  # as `published_effect` has it
+
+
+def published_gain(quantity: str) -> Gain | None:
+    """What attention gained in the paper; None where one of the two figures is not known.
+
+    Example:
+        >>> gain = published_gain("melanoma.auc")
+        >>> gain.before, gain.after, gain.value
+        (0.857, 0.875, 0.018)
+    """
+    before, after = (published_value(network, quantity) for network in PAIR)
+    return None if before is None or after is None else Gain(before, after)

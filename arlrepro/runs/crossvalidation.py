@@ -12,6 +12,7 @@ from arlrepro.evaluation.comparisons import cross_validated_difference
 from arlrepro.evaluation.intervals import Difference
 from arlrepro.paths import RESULTS, root
 from arlrepro.profiles import PROFILES, Profile
+from arlrepro.registry import Quantity
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import Study, partners, read_study
 
@@ -46,8 +47,8 @@ def pairs(study: Study) -> Iterator[tuple[tuple[str, str], int, int, Run | None,
 
 def fold_auc(run: Run, quantity: str) -> float:
     """A test AUC of a run, by its name in `metrics.json`."""
-    figures = run.metrics["test"]
-    return figures[quantity] if quantity == "mean_auc" else figures[quantity.removesuffix(".auc")]["auc"]
+    asked, figures = Quantity.parse(quantity), run.metrics["test"]
+    return figures["mean_auc"] if asked.task == "mean" else figures[asked.task][asked.metric]
 
 
 def difference(study: Study, networks: tuple[str, str], quantity: str) -> tuple[Difference, int]:

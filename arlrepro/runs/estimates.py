@@ -20,11 +20,10 @@ from arlrepro.errors import MetricError, RunError
 from arlrepro.evaluation.comparisons import seeds_and_lesions_auc, seeds_and_lesions_difference, seeds_and_lesions_mean
 from arlrepro.evaluation.delong import mean_auc_interval, paired_difference
 from arlrepro.evaluation.intervals import Difference, Estimate, wilson_interval
-from arlrepro.registry import CLASSES
+from arlrepro.registry import PROPORTIONS, Quantity
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import Paired, Study, in_shared_seeds, run_of, runs_by_seed, scored, shared_runs
 
-SHARES = ("accuracy", "sensitivity", "specificity")
 #: Measures of where a network looks, a row a lesion; see `focus`.
 FOCUS = ("focus", "focus_training", "focus_drawn", "focus_signs")
 
@@ -61,17 +60,6 @@ def known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Fou
     return None
 
 
-def classes_in(quantity: str) -> tuple[str, ...]:
-    """The classes whose scores a quantity needs.
-
-    Example:
-        >>> classes_in("melanoma.auc"), classes_in("removal.mean_auc")
-        (('melanoma',), ('melanoma', 'seborrheic_keratosis'))
-    """
-    named = tuple(one for one in CLASSES if one in quantity.split("."))
-    return named or CLASSES
-
-
 def figure(study: Study, network: str, quantity: str) -> Outcome[Estimate]:
     """A figure of one network, averaged over its seeds.
 
@@ -86,12 +74,12 @@ def figure(study: Study, network: str, quantity: str) -> Outcome[Estimate]:
     Raises:
         RunError: no run of the network scores it.
     """
-    classes = classes_in(quantity)
+    asked = Quantity.parse(quantity)
+    classes = asked.classes
     chosen = shared_runs(study, [network], classes)
     truth, scores = scored(chosen, classes)
-    metric = quantity.rpartition(".")[2]
-    if metric in SHARES:
-        estimate = share(metric, truth[0], scores[network][:, 0] > 0.5)
+    if asked.metric in PROPORTIONS:
+        estimate = share(asked.metric, truth[0], scores[network][:, 0] > 0.5)
     else:
         estimate = area(truth, scores[network])
     return _outcome(estimate, chosen, truth.shape[1])
@@ -139,15 +127,16 @@ def difference(study: Study, networks: Sequence[str], quantity: str, removed: st
         RunError: a network has no run, or none with what the quantity needs.
         MetricError: the difference has no variance.
     """
-    measure, _, column = quantity.partition(".")
+    asked = Quantity.parse(quantity)
+    measure, column = asked.measure, asked.metric
     if measure in FOCUS:
         return of_lesions(study, networks, measure, lambda table: table[column], column)
     if measure == "sanity":
         return of_lesions(study, networks, measure, lambda table: _learned(table[["untrained", column]]), column)
-    classes = classes_in(quantity)
+    classes = asked.classes
     chosen = shared_runs(study, networks, classes)
     truth, scores = scored(chosen, classes)
-    if quantity.startswith("removal."):
+    if measure == "removal":
         before, after = _removed(chosen[networks[0]], classes, removed), scores[networks[0]]
     else:
         before, after = scores[networks[0]], scores[networks[1]]
@@ -173,7 +162,7 @@ def variant_difference(study: Study, variant: Study, network: str, quantity: str
         RunError: one of them has no run of the network, or they have no seed or no lesions in common.
         MetricError: the difference has no variance.
     """
-    classes = classes_in(quantity)
+    classes = Quantity.parse(quantity).classes
     by_seed = {one.profile.name: runs_by_seed(one, network, classes) for one in (variant, study)}
     chosen = in_shared_seeds(by_seed, variant)
     truth, scores = scored(chosen, classes)

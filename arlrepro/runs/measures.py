@@ -16,10 +16,10 @@ from arlrepro.attention.lesion_frame import mean_maps
 from arlrepro.attention.localisation import activations, drawn_focus, focus
 from arlrepro.config import Experiment
 from arlrepro.data.lesions import DataModule, Lesions, gallery
-from arlrepro.data.patches import Boxes, evaluation_boxes
+from arlrepro.data.patches import Boxes
 from arlrepro.evaluation.delong import auc_interval
 from arlrepro.models.arl_cnn import build
-from arlrepro.models.inference import mean_over_patches, patch_scores, score
+from arlrepro.models.inference import Predictor, mean_over_patches
 from arlrepro.registry import CLASSES, classes_of
 from arlrepro.runs.archive import PREDICTION_COLUMNS, Run
 
@@ -41,24 +41,23 @@ def of_run(run: Run, network: nn.Module, datamodule: DataModule) -> Run:
         The run with its predictions, the sizes of its attention terms and its measures; no measure is an empty table.
     """
     experiment, classes = run.experiment, classes_of(run.experiment.task)
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
-    tables = []
+    predictor, tables = Predictor(network, experiment), []
     for split in ("validation", "test"):
         lesions = datamodule.lesions(split)
-        by_patch = patch_scores(network, lesions, boxes, experiment.evaluation_patches, experiment.train.precision)
+        by_patch = predictor.patch_scores(lesions)
         table = pd.DataFrame(mean_over_patches(by_patch), columns=list(classes))
         table["image_id"], table["split"] = lesions.image_ids, split
         for column, name in enumerate(CLASSES):
             table[f"{name}_label"] = lesions.labels[:, column]
         tables.append(table.reindex(columns=PREDICTION_COLUMNS))
     test = datamodule.lesions("test")
-    terms = attention_terms.terms(network, test, experiment)
+    terms = attention_terms.terms(predictor, test)
     of_classes = test.labels[:, [CLASSES.index(name) for name in classes]]
     measured = {
-        "scales": aucs_by_scale(by_patch, boxes, of_classes, classes),
-        **of_images(network, test, gallery(experiment, datamodule.device), experiment),
+        "scales": aucs_by_scale(by_patch, predictor.boxes, of_classes, classes),
+        **of_images(predictor, test, gallery(experiment, datamodule.device)),
         "terms": ratios(terms),
-        **_of_outlined(network, test, mean_over_patches(by_patch), run, datamodule),
+        **_of_outlined(predictor, test, mean_over_patches(by_patch), run, datamodule),
     }
     return replace(
         run,
@@ -69,7 +68,7 @@ def of_run(run: Run, network: nn.Module, datamodule: DataModule) -> Run:
 
 
 def _of_outlined(
-    network: nn.Module, test: Lesions, scores: Float[np.ndarray, "lesions outputs"], run: Run, datamodule: DataModule
+    predictor: Predictor, test: Lesions, scores: Float[np.ndarray, "lesions outputs"], run: Run, datamodule: DataModule
 ) -> dict[str, pd.DataFrame]:
     """What needs a mask, of the lesions that have one; nothing where the images came without."""
     experiment, masks = run.experiment, datamodule.images.masks
@@ -82,13 +81,13 @@ def _of_outlined(
         random = replace(experiment, network=replace(experiment.network, weights="none"))
         untrained = build(random, run.seed + UNTRAINED, datamodule.device)
         there, inside = test.at(outlined), masks[rows[outlined]]
-        found |= of_masks(network, untrained, there, inside, experiment)
-        maps = activations(network, there, experiment)
+        found |= of_masks(predictor, untrained, there, inside)
+        maps = activations(predictor, there)
         found["mean_maps"] = mean_maps(maps, inside, there.labels, scores[outlined], experiment)
     rows = datamodule.rows("training")
     rows = drawn_by_seed(rows[datamodule.images.has_mask[rows]], TRAINING_LESIONS, experiment)
     if len(rows):
-        found["focus_training"] = focus(network, datamodule.at(rows), masks[rows], experiment)
+        found["focus_training"] = focus(predictor, datamodule.at(rows), masks[rows])
     return found
 
 
@@ -111,35 +110,30 @@ def ratios(terms: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def of_images(network: nn.Module, test: Lesions, drawn: Lesions, experiment: Experiment) -> dict[str, pd.DataFrame]:
+def of_images(predictor: Predictor, test: Lesions, drawn: Lesions) -> dict[str, pd.DataFrame]:
     """What needs no mask: scores without the attention term, deletion, the drawn lesions' maps, scores and signs."""
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
-    scores = score(network, drawn, boxes, experiment.evaluation_patches, experiment.train.precision)
-    gallery = pd.DataFrame(scores, columns=list(classes_of(experiment.task)))
+    experiment, boxes = predictor.experiment, predictor.boxes
+    gallery = pd.DataFrame(predictor.scores(drawn), columns=list(classes_of(experiment.task)))
     gallery.insert(0, "image_id", drawn.image_ids)
     some = drawn_by_seed(np.arange(len(test)), DELETION_LESIONS, experiment)
     return {
-        "removal": attention_terms.removal(network, test, experiment),
-        "deletion": curves(network, test.at(some), experiment),
-        "maps": maps_of(network, drawn, experiment),
+        "removal": attention_terms.removal(predictor, test),
+        "deletion": curves(predictor, test.at(some)),
+        "maps": maps_of(predictor, drawn),
         "gallery": gallery,
         "patches": pd.DataFrame({"x": boxes.centre[:, 0], "y": boxes.centre[:, 1], "scale": boxes.scale}),
-        **drawn_focus(network, experiment, test.device),
+        **drawn_focus(predictor, test.device),
     }
 
 
 def of_masks(
-    network: nn.Module,
-    untrained: nn.Module,
-    test: Lesions,
-    masks: Bool[np.ndarray, "lesions side side"],
-    experiment: Experiment,
+    predictor: Predictor, untrained: nn.Module, test: Lesions, masks: Bool[np.ndarray, "lesions side side"]
 ) -> dict[str, pd.DataFrame]:
     """What holds the maps against the masks of the test lesions, and against those of an untrained network."""
-    some = drawn_by_seed(np.arange(len(test)), SANITY_LESIONS, experiment)
+    some = drawn_by_seed(np.arange(len(test)), SANITY_LESIONS, predictor.experiment)
     return {
-        "focus": focus(network, test, masks, experiment),
-        "sanity": sanity(network, untrained, test.at(some), masks[some], experiment),
+        "focus": focus(predictor, test, masks),
+        "sanity": sanity(predictor, untrained, test.at(some), masks[some]),
     }
 
 

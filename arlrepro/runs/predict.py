@@ -1,8 +1,10 @@
 """A finished network on other images: anyone's photographs, or an external data set with its labels."""
 
+import csv
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ from PIL import Image, PngImagePlugin
 from arlrepro import paths
 from arlrepro.attention.overlay import overlay
 from arlrepro.data import datasets, isic
-from arlrepro.data.files import IMAGE_SUFFIXES, StoredFile, decode_image
-from arlrepro.errors import DatasetError, RunError, some
+from arlrepro.data.files import IMAGE_SUFFIXES, Listing, StoredFile, decode_image, list_files, merged
+from arlrepro.errors import ArlReproError, ConfigError, DatasetError, RunError, printable, some
 from arlrepro.evaluation.delong import auc_interval, paired_difference
 from arlrepro.profiles import profile
 from arlrepro.progress import bar
@@ -23,43 +25,92 @@ from arlrepro.registry import CLASSES, classes_of
 from arlrepro.runs import archive, weights
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import read_study
+from arlrepro.storage import writing
 
 STATEMENT = "Research software, not a medical device: these numbers must not guide the care of any person."
 DRAWN = "The network was trained on drawn images and knows nothing about real lesions."
+
+
+OTHER_FILES = "files that are no pictures"
 
 
 @dataclass(frozen=True)
 class Scored:
     """What came out for a list of photographs."""
 
-    table: pd.DataFrame  # image_id, a probability for each class the network scores (else empty), note
+    table: pd.DataFrame  # image_id, a probability for each class the network scores (else empty), file, note
     failed: dict[str, str]  # file -> the one line that says what is wrong with it
+    skipped: Mapping[str, tuple[str, ...]]  # reason -> what was passed over in the folders
 
 
-def find_photographs(inputs: Sequence[Path]) -> list[Path]:
-    """The files given, and the image files in the folders given; other files in a folder are passed over.
+def find_photographs(inputs: Sequence[Path]) -> Listing:
+    """The files given, and the image files in the folders and zip archives given, as :func:`list_files` finds them.
 
     Raises:
         DatasetError: an input does not exist, or there is no image file at all.
     """
-    found: list[Path] = []
+    found: dict[Path, StoredFile] = {}
+    skipped: dict[str, tuple[str, ...]] = {}
     for one in inputs:
-        if not one.exists():
-            raise DatasetError(f"{one}: no such file or folder")
-        inside = sorted(path for path in one.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-        found += inside if one.is_dir() else [one]
+        try:
+            size = one.stat().st_size
+        except OSError as error:
+            what = "may not be read" if isinstance(error, PermissionError) else "no such file or folder"
+            raise DatasetError(f"{printable(str(one))}: {what}") from error
+        if one.is_dir() or one.suffix.lower() == ".zip":
+            listing = list_files(one)
+            images = listing.images
+            others = tuple(str(file) for file in listing.files if file.suffix not in IMAGE_SUFFIXES)
+            skipped = merged(skipped, {**listing.skipped, **({OTHER_FILES: others} if others else {})})
+        else:
+            images = [StoredFile(one.parent, one.name, size)]
+        found |= {(image.container / image.name).absolute(): image for image in images}
     if not found:
-        raise DatasetError(f"{inputs[0]}: no image files in it; known suffixes: {', '.join(IMAGE_SUFFIXES)}")
-    return list(dict.fromkeys(found))
+        passed = "".join(f"; passed over are {reason}: {some(names)}" for reason, names in skipped.items())
+        known = ", ".join(IMAGE_SUFFIXES)
+        raise DatasetError(f"{printable(str(inputs[0]))}: no image files in it; known suffixes: {known}{passed}")
+    return Listing(tuple(found.values()), skipped)
+
+
+def photograph_ids(photographs: Sequence[StoredFile]) -> list[str]:
+    """An id for each file that is unique, also where capitals do not count, and can be a file's name anywhere.
+
+    It is the file's name without suffix, a character that cannot be written as `_`; where several files are called
+    alike, those after the first are numbered by numbers that no other file's name has.
+
+    Example:
+        >>> photograph_ids([StoredFile(Path("x"), name, 0) for name in ("mole.jpg", "d/mole.jpg", "mole-2.png")])
+        ['mole', 'mole-3', 'mole-2']
+    """
+    names = [_writable(file.stem) for file in photographs]
+    taken = {name.casefold() for name in names}
+    seen: Counter[str] = Counter()
+    ids = []
+    for name in names:
+        one = name
+        while seen[name.casefold()] and one.casefold() in taken:
+            seen[name.casefold()] += 1
+            one = f"{name}-{seen[name.casefold()]}"
+        seen[name.casefold()] = max(1, seen[name.casefold()])
+        taken.add(one.casefold())
+        ids.append(one)
+    return ids
+
+
+def _writable(name: str) -> str:
+    """A name without what some file system or table cannot hold: at most 150 bytes of printable characters."""
+    shown = "".join("_" if one in '/\\:*?<>|"' or not one.isprintable() else one for one in name)
+    return shown.strip(" .").encode()[:150].decode(errors="ignore") or "image"
 
 
 def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str = "auto") -> Scored:
     """Score photographs by the test protocol, the mean over the evaluation patches, and draw where the network looked.
 
     Args:
-        inputs: image files of any size and usual format, and folders of them.
+        inputs: image files of any size and usual format, and folders or zip archives of them.
         run: its weights are in its folder or committed.
-        out: folder to make: `predictions.csv`, and `<image_id>.png` for each photograph.
+        out: folder to make: `predictions.csv`, a row written as soon as its photograph is scored, and
+            `<image_id>.png` for each photograph.
         device: `auto`, `cpu` or `cuda`.
 
     Returns:
@@ -67,60 +118,66 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
 
     Raises:
         DatasetError: no photographs.
+        OutputError: the output folder cannot be written.
         RunError: the run has no weights here, or the output folder exists and is not empty.
     """
-    import torch
-
-    from arlrepro.attention.cam import class_activation_maps
-    from arlrepro.attention.terms import whole_image
+    from arlrepro.attention.localisation import activations
     from arlrepro.data.lesions import Lesions
-    from arlrepro.data.patches import evaluation_boxes
-    from arlrepro.models.devices import autocast, choose_device
-    from arlrepro.models.inference import score
+    from arlrepro.models.devices import choose_device
+    from arlrepro.models.inference import Predictor
 
     photographs = find_photographs(inputs)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not an empty folder; name another with --out")
-    network = weights.load_network(run, device)
-    experiment, classes = run.experiment, list(classes_of(run.experiment.task))
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
+    predictor = Predictor(weights.load_network(run, device), run.experiment)
+    experiment, classes, where = run.experiment, list(classes_of(run.experiment.task)), choose_device(device)
     note = f"{STATEMENT} {DRAWN}" if experiment.data.source == "synthetic" else STATEMENT
-    out.mkdir(parents=True, exist_ok=True)
-    rows, failed = [], {}
-    for path, image_id in zip(bar(photographs, unit="photograph"), _names(photographs), strict=True):
-        try:
-            # The photograph is decoded once for the picture, and reduced from there for the network.
-            image = decode_image(StoredFile(path.parent, path.name, path.stat().st_size))
-        except DatasetError as error:
-            failed[str(path)] = str(error)
-            continue
+    information = PngImagePlugin.PngInfo()
+    information.add_text("Comment", note)
+
+    def scored(image: Image.Image) -> tuple[list[float], np.ndarray]:
+        """Probabilities by class, and the activation map."""
         side = experiment.data.side
         pixels = np.array(image.resize((side, side), Image.Resampling.LANCZOS))[None]
-        where, unknown = choose_device(device), np.zeros((1, 2), dtype=np.int64)
-        lesion = Lesions.load((image_id,), pixels, unknown, where)
-        probabilities = score(network, lesion, boxes, experiment.evaluation_patches, experiment.train.precision)[0]
-        whole = lesion.cut(
-            torch.zeros(1, dtype=torch.long), whole_image(experiment.evaluation_patches), experiment.evaluation_patches
-        )
-        with autocast(whole.device, experiment.train.precision):
-            activation = class_activation_maps(network, whole)[0].mean(dim=0).cpu().numpy()
-        rows.append({"image_id": image_id, **dict(zip(classes, probabilities, strict=True)), "note": note})
-        information = PngImagePlugin.PngInfo()
-        information.add_text("Comment", note)
-        overlay(image, activation.astype(np.float64)).save(out / f"{image_id}.png", pnginfo=information)
-    table = pd.DataFrame(rows, columns=["image_id", *CLASSES, "note"])
-    table.to_csv(out / "predictions.csv", index=False, float_format="%.9g", lineterminator="\n")
-    return Scored(table, failed)
+        lesion = Lesions.load(("",), pixels, np.zeros((1, 2), dtype=np.int64), where)
+        activation = activations(predictor, lesion)[0].mean(dim=0).cpu().numpy()
+        return predictor.scores(lesion)[0].tolist(), activation.astype(np.float64)
 
+    columns = ["image_id", *CLASSES, "file", "note"]
+    rows, failed = [], {}
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        stream = (out / "predictions.csv").open("w", encoding="utf8", newline="")
+    with stream:
+        table = csv.writer(stream, lineterminator="\n")
 
-def _names(photographs: Sequence[Path]) -> list[str]:
-    """An id for each file: its name without suffix, and where two would be the same, numbered."""
-    seen: Counter[str] = Counter()
-    names = []
-    for path in photographs:
-        seen[path.stem] += 1
-        names.append(path.stem if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}")
-    return names
+        def write(row: Sequence[str]) -> None:
+            with writing(out / "predictions.csv"):
+                table.writerow(row)
+                stream.flush()
+
+        write(columns)
+        shown = bar(photographs.files, unit="photograph")
+        for file, image_id in zip(shown, photograph_ids(photographs.files), strict=True):
+            # Reason: whatever goes wrong with one image costs that image, never the rows of the others.
+            try:
+                # The photograph is decoded once for the picture, and reduced from there for the network.
+                image = decode_image(file)
+                probabilities, activation = scored(image)
+            except ArlReproError as error:
+                failed[str(file)] = str(error)
+                continue
+            except (OSError, RuntimeError, ValueError, MemoryError) as error:
+                failed[str(file)] = f"{file}: not scored ({type(error).__name__}: {printable(str(error), 200)})."
+                continue
+            of_class = dict(zip(classes, probabilities, strict=True))
+            rows.append({"image_id": image_id, **of_class, "file": str(file), "note": note})
+            write([image_id, *(f"{of_class[one]:.9g}" if one in of_class else "" for one in CLASSES), str(file), note])
+            try:
+                overlay(image, activation).save(out / f"{image_id}.png", pnginfo=information)
+            except (OSError, ValueError, MemoryError) as error:
+                failed[str(file)] = f"{file}: scored, but its picture is not written ({printable(str(error), 200)})."
+    return Scored(pd.DataFrame(rows, columns=columns), failed, photographs.skipped)
 
 
 def find_run(name: str) -> Run:
@@ -154,17 +211,13 @@ def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> 
         Scores in [0, 1] by lesion id, a column a class that the network scores.
     """
     from arlrepro.data.lesions import DataModule
-    from arlrepro.data.patches import evaluation_boxes
     from arlrepro.models.devices import choose_device
-    from arlrepro.models.inference import score
+    from arlrepro.models.inference import Predictor
 
     experiment, where = run.experiment, choose_device(device)
     images = datasets.decode(dataset, experiment)
     lesions = DataModule(dataset, images, where).lesions("test")
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
-    scores = score(
-        weights.load_network(run, device), lesions, boxes, experiment.evaluation_patches, experiment.train.precision
-    )
+    scores = Predictor(weights.load_network(run, device), experiment).scores(lesions)
     by_image = pd.DataFrame(scores, index=list(lesions.image_ids), columns=list(classes_of(experiment.task)))
     return by_image.groupby(_lesion_ids(dataset).loc[by_image.index]).mean()
 
@@ -222,7 +275,15 @@ def _lesion_ids(dataset: isic.IsicDataset) -> pd.Series:
 
 
 def external_test_path(profile_name: str, name: str) -> Path:
-    """Where the numbers of an external test lie, beside the profile's archived runs."""
+    """Where the numbers of an external test lie, beside the profile's archived runs.
+
+    Raises:
+        ConfigError: the name would lie elsewhere.
+    """
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise ConfigError(
+            f"--name {printable(repr(name), 100)}: letters, digits, `_`, `-` and `.` only, such as HAM10000"
+        )
     return paths.archived_folder(profile_name) / f"external-{name}.json"
 
 

@@ -7,20 +7,22 @@ files that are committed. A folder appears under its final name only when it is 
 import importlib.metadata
 import platform
 import shutil
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from arlrepro import paths
+from arlrepro import paths, storage
 from arlrepro.config import Experiment
 from arlrepro.data import datasets, isic
 from arlrepro.errors import ConfigError, RunError
-from arlrepro.profiles import profile
+from arlrepro.profiles import Profile, profile
 from arlrepro.progress import advance, bar
-from arlrepro.runs.archive import WEIGHTS, Run, read_run, write_run
+from arlrepro.runs.archive import WEIGHTS, Run, check_lesions, lesions_csv, read_run, write_lesions, write_run
 from arlrepro.runs.study import Study, read_study
 from arlrepro.runs.weights import load_network, save_weights
 
@@ -28,8 +30,12 @@ if TYPE_CHECKING:
     import torch
 
     from arlrepro.data.lesions import DataModule
+    from arlrepro.training.checkpoint import Checkpoint
+    from arlrepro.training.trainer import Watcher
 
 LOGS = ("none", "csv", "tensorboard")
+#: The checkpoint of a training under way, in its folder.
+STATE = "state"
 
 
 def set_up_data(experiment: Experiment, data: str, device: str) -> "DataModule":
@@ -53,6 +59,9 @@ def train_or_load(
     datamodule: "DataModule | None" = None,
     log: str = "none",
     checkpoint_every: float = 300.0,
+    written: Callable[[Path], None] | None = None,
+    watch: "Watcher | None" = None,
+    place: Mapping[str, Any] | None = None,
 ) -> Run:
     """Load a run that is there, or train, measure and write it; of several processes the first one writes.
 
@@ -66,69 +75,106 @@ def train_or_load(
         datamodule: images already on the device, if several runs share them.
         log: `csv` or `tensorboard` keeps the history in the run's folder in that form, too, while it grows.
         checkpoint_every: seconds; so much is lost at most if the process is killed.
+        written: told the path of each checkpoint once it is written.
+        watch: told after each epoch.
+        place: what `environment.json` says beside the usual: engine and node, where it is not made here.
 
     Returns:
         The run, read back from disk.
 
     Raises:
+        OutputError: the folder cannot be written.
         RunError: the run that is there was made from other images.
     """
     done = folder / experiment.run_id(seed)
     if done.is_dir():
-        run = read_run(done)
-        if datamodule is not None:
-            _refuse_other_images(run, datamodule.dataset)
-        if experiment.data.source == "synthetic" and run.environment.get("drawing") != datasets.drawing():
-            raise RunError(f"{done}: its lesions were drawn by other code than today's; remove it to make it again")
-        return run
+        return _made_before(done, experiment, datamodule)
     from arlrepro.models.pretrained import locate
-    from arlrepro.runs import measures
     from arlrepro.training.checkpoint import Checkpoint
+    from arlrepro.training.distributed import launch
+
+    # Reason: what is lacking is said before the images are decoded.
+    storage.require_writable(folder)
+    if experiment.network.weights != "none":
+        locate(experiment.network.weights)
+    datamodule = (datamodule or set_up_data(experiment, data, device)).for_run(experiment, seed)
+    fabric = launch(datamodule.device)
+    with storage.alone(done, "trains it") if fabric.is_global_zero else nullcontext():
+        fabric.barrier()
+        if done.is_dir():  # made by the process that was waited for
+            return _made_before(done, experiment, datamodule)
+        state = folder / f"{done.name}.part" / STATE
+        checkpoint = Checkpoint(state, datamodule.dataset.fingerprint, checkpoint_every, written)
+        _train_and_write(experiment, seed, datamodule, checkpoint, log, watch, place or {})
+        fabric.barrier()
+    return read_run(done)
+
+
+def _made_before(done: Path, experiment: Experiment, datamodule: "DataModule | None") -> Run:
+    """A finished run, refused where it is of other images."""
+    (done / STATE).unlink(missing_ok=True)  # left by a process that was killed as it finished the run
+    run = read_run(done)
+    if datamodule is not None:
+        _refuse_other_images(run, datamodule.dataset)
+    if experiment.data.source == "synthetic" and run.environment.get("drawing") != datasets.drawing():
+        raise RunError(f"{done}: its lesions were drawn by other code than today's; remove it to make it again")
+    return run
+
+
+def _train_and_write(
+    experiment: Experiment,
+    seed: int,
+    datamodule: "DataModule",
+    checkpoint: "Checkpoint",
+    log: str,
+    watch: "Watcher | None",
+    place: Mapping[str, Any],
+) -> None:
+    """Train and measure in the folder of the checkpoint, from where it is; rename the folder when it is whole."""
+    from arlrepro.runs import measures
     from arlrepro.training.distributed import launch
     from arlrepro.training.trainer import train
 
-    if experiment.network.weights != "none":
-        locate(experiment.network.weights)  # Reason: what is lacking is said before the images are decoded
-    datamodule = (datamodule or set_up_data(experiment, data, device)).for_run(experiment, seed)
     fabric = launch(datamodule.device)
-    part = folder / f"{done.name}.part"
+    part, name = checkpoint.path.parent, experiment.run_id(seed)
     part.mkdir(parents=True, exist_ok=True)
-    checkpoint = Checkpoint(part / "state", datamodule.dataset.fingerprint, checkpoint_every)
     logger = _logger(log, part) if fabric.is_global_zero else None
-    with bar(total=experiment.train.epochs, desc=done.name, unit="epoch", disable=not fabric.is_global_zero) as epochs:
+    with bar(total=experiment.train.epochs, desc=name, unit="epoch", disable=not fabric.is_global_zero) as epochs:
 
-        def watch(epoch: int, _epochs: int, row: dict[str, int | float]) -> None:
+        def show(epoch: int, every: int, row: dict[str, int | float]) -> None:
             advance(epochs, epoch)
             shown = {key: f"{row[key]:.3f}" for key in row if key.startswith(("training_loss", "validation_auc"))}
             epochs.set_postfix({key.replace("validation_auc_", "auc_"): value for key, value in shown.items()})
             if logger is not None:
                 logger.log_metrics(row, step=epoch)
                 logger.save()
+            if watch is not None:
+                watch(epoch, every, row)
 
         trained = train(
-            experiment, seed, datamodule.lesions("training"), datamodule.lesions("validation"), checkpoint, watch
+            experiment, seed, datamodule.lesions("training"), datamodule.lesions("validation"), checkpoint, show
         )
-    if fabric.is_global_zero:
-        if logger is not None:
-            logger.finalize("success")
-        run = Run(
-            experiment=experiment,
-            seed=seed,
-            data_fingerprint=datamodule.dataset.fingerprint,
-            environment=_environment(
-                experiment, datamodule.device, fabric.world_size, trained.history["seconds"].sum()
-            ),
-            history=trained.history,
-            attention=pd.DataFrame(),
-            predictions=pd.DataFrame(),
-        )
-        run = measures.of_run(run, trained.network, datamodule)
-        save_weights(trained.network, part / WEIGHTS, run)
-        write_run(run, part)
-        checkpoint.path.unlink()
-        part.rename(done)
-    fabric.barrier()
-    return read_run(done)
+    if not fabric.is_global_zero:
+        return
+    if logger is not None:
+        logger.finalize("success")
+    seconds = trained.history["seconds"].sum()
+    run = Run(
+        experiment=experiment,
+        seed=seed,
+        data_fingerprint=datamodule.dataset.fingerprint,
+        environment={**_environment(experiment, datamodule.device, fabric.world_size, seconds), **place},
+        history=trained.history,
+        attention=pd.DataFrame(),
+        predictions=pd.DataFrame(),
+    )
+    run = measures.of_run(run, trained.network, datamodule)
+    save_weights(trained.network, part / WEIGHTS, run)
+    write_run(run, part)
+    storage.sync(part)
+    done = part.rename(part.with_name(name))
+    # Reason: as long as the run has not its name, a process that starts after a kill goes on from the checkpoint.
+    (done / STATE).unlink()
 
 
 def _logger(kind: str, folder: Path) -> Any:
@@ -169,7 +215,11 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     _refuse_other_images(run, datamodule.dataset)
     measured = measures.of_run(run, load_network(run, device), datamodule)
     environment = {**run.environment, "drawing": datasets.drawing()}
-    write_run(replace(measured, predictions=run.predictions, environment=environment), folder)
+    with storage.alone(folder, "measures it"), storage.replacing(folder) as new:
+        new.mkdir()
+        for kept in (one for one in folder.iterdir() if one.suffix not in (".csv", ".json", ".yaml")):
+            (shutil.copytree if kept.is_dir() else shutil.copy2)(kept, new / kept.name)
+        write_run(replace(measured, predictions=run.predictions, environment=environment), new)
     return read_run(folder)
 
 
@@ -177,22 +227,64 @@ def archive(run_folder: Path, results: Path) -> Path:
     """Copy what readers need of a live run, its text files without the weights, to where committed results lie.
 
     Args:
-        run_folder: of a finished run.
+        run_folder: of a finished run; an archived one, which stays as it is, is given the manifest that it lacks.
         results: folder of the profile's archived runs, `results/<profile>`.
 
     Returns:
         The archived run's folder.
+
+    Raises:
+        OutputError: the archive cannot be written.
+        RunError: the run is damaged, or its rows are not the lesions that the archive lists for its images.
     """
     run = read_run(run_folder)
     target = results / run.id
-    part = results / f"{run.id}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write_run(run, part)
-    if target.exists():
-        shutil.rmtree(target)
-    part.rename(target)
+    storage.require_writable(results)
+    if target.is_dir() and target.samefile(run_folder):  # archived before there were manifests
+        if not (target / storage.MANIFEST).is_file():
+            check_lesions(run, results.parent)
+            storage.write_sums(target, [file.name for file in target.iterdir()])
+        return target
+    with storage.alone(target, "archives it"):
+        check_lesions(run, results.parent)
+        if not run.experiment.data.folds and not lesions_csv(run, results.parent).is_file():
+            write_lesions(run, results.parent)
+        with storage.replacing(target) as new:
+            new.mkdir()
+            write_run(run, new)
     return target
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What is still to be made of a profile's runs, and how."""
+
+    profile: Profile
+    folder: Path  # where its runs lie; each becomes `folder/<id>`
+    missing: list[tuple[Experiment, int]]  # experiments and seeds
+    here: int  # runs that are there already
+    data: str = ""  # see `datasets.open_data`
+    device: str = "auto"  # see `train_or_load`
+    log: str = "none"  # see `train_or_load`
+
+
+#: Makes the runs that a matrix lacks; `one_after_another` here, or `engine.RayEngine` on a cluster.
+Engine = Callable[[Matrix], None]
+
+
+def one_after_another(matrix: Matrix) -> None:
+    """Make the runs of a matrix in this process, with a progress bar over the runs."""
+    datamodule = set_up_data(matrix.profile.experiment, matrix.data, matrix.device)
+    done, every = matrix.here, matrix.here + len(matrix.missing)
+    seconds: list[float] = []
+    with bar(total=every, initial=done, desc=f"runs of {matrix.profile.name}", unit="run") as progress:
+        for left, (experiment, seed) in zip(range(len(matrix.missing), 0, -1), matrix.missing, strict=True):
+            if seconds:
+                progress.set_postfix_str(f"about {left * float(np.mean(seconds)) / 3600:.1f} h of training left")
+            run = train_or_load(experiment, seed, matrix.folder, datamodule=datamodule, log=matrix.log)
+            seconds.append(run.environment["seconds"])
+            progress.set_postfix_str("", refresh=False)
+            progress.update()
 
 
 def reproduce(
@@ -203,6 +295,7 @@ def reproduce(
     first_seed_only: bool = False,
     missing_only: bool = False,
     log: str = "none",
+    engine: Engine = one_after_another,
 ) -> Study:
     """Run what a profile's matrix lacks, with a progress bar over the runs; runs that are here are read.
 
@@ -213,6 +306,7 @@ def reproduce(
         first_seed_only: make one run of each network and task, enough to draw pictures with.
         missing_only: leave out the runs that are archived, made here or elsewhere.
         log: see `train_or_load`.
+        engine: makes the missing ones.
 
     Returns:
         The runs that are here; with `missing_only` the archived ones, too.
@@ -227,19 +321,12 @@ def reproduce(
             (experiment, seed) for experiment, seed in wanted if not (archived / experiment.run_id(seed)).is_dir()
         ]
     missing = [(experiment, seed) for experiment, seed in wanted if not (folder / experiment.run_id(seed)).is_dir()]
-    runs = [train_or_load(experiment, seed, folder) for experiment, seed in wanted if (experiment, seed) not in missing]
-    datamodule = set_up_data(chosen.experiment, data, device) if missing else None
-    progress = bar(total=len(wanted), initial=len(runs), desc=f"runs of {chosen.name}", unit="run", disable=not missing)
-    with progress:
-        for left, (experiment, seed) in zip(range(len(missing), 0, -1), missing, strict=True):
-            if runs:
-                hours = left * float(np.mean([run.environment["seconds"] for run in runs])) / 3600
-                progress.set_postfix_str(f"about {hours:.1f} h of training left")
-            runs.append(train_or_load(experiment, seed, folder, datamodule=datamodule, log=log))
-            progress.set_postfix_str("", refresh=False)
-            progress.update()
-    here = read_study(chosen, folder)
-    return _with_archived(here) if missing_only else here
+    # Reason: it refuses what today's code would not make.
+    read = [train_or_load(*one, folder) for one in wanted if one not in missing]
+    if missing:
+        engine(Matrix(chosen, folder, missing, len(wanted) - len(missing), data, device, log))
+    study = read_study(chosen, folder, read)
+    return _with_archived(study) if missing_only else study
 
 
 def _with_archived(here: Study) -> Study:

@@ -16,7 +16,7 @@ from arlrepro import registry
 from arlrepro.errors import RunError, some
 from arlrepro.paths import RESULTS, root
 from arlrepro.profiles import PROFILES, Profile
-from arlrepro.registry import CLASSES
+from arlrepro.registry import CLASSES, NETWORKS
 from arlrepro.runs.archive import RUN_ID, Run, read_run
 
 #: The runs of each network, by seed: of one seed a joint run, or one run a class.
@@ -65,7 +65,7 @@ class Study:
 
 
 def partners(study: Study) -> list[tuple[str, str]]:
-    """Each network of a study that is no ResNet, after the ResNet of its depth.
+    """Each network of a study that has attention, after the same without.
 
     Example:
         >>> from arlrepro.profiles import PAPER
@@ -73,12 +73,7 @@ def partners(study: Study) -> list[tuple[str, str]]:
         [('resnet50', 'arl_cnn50')]
     """
     networks = study.profile.networks
-    return [
-        (base, other)
-        for base in networks
-        for other in networks
-        if base.startswith("resnet") and other != base and other[-2:] == base[-2:]
-    ]
+    return [(base, other) for base in networks for other in networks if NETWORKS[other].plain == base != other]
 
 
 def runs_by_seed(study: Study, network: str, classes: Sequence[str] = CLASSES) -> dict[int, list[Run]]:
@@ -213,13 +208,20 @@ def _place(run: Run) -> tuple[str, int, int]:
     return run.experiment.task, run.experiment.data.fold, run.seed
 
 
-def read_study(profile: Profile, folder: Path) -> Study:
+def read_study(profile: Profile, folder: Path, known: Sequence[Run] = ()) -> Study:
     """The runs of a profile that lie in a folder; a folder that is not there holds none.
 
     Only runs of the profile's own experiments are read: a run of another hash is another experiment.
+
+    Args:
+        profile: names the runs.
+        folder: where they lie.
+        known: some that have been read already.
     """
+    read = {run.id: run for run in known}
     wanted = [one.run_id(seed) for one in profile.experiments() for seed in profile.seeds]
-    return Study(profile, tuple(read_run(folder / run_id) for run_id in wanted if (folder / run_id).is_dir()))
+    there = [run_id for run_id in wanted if run_id in read or (folder / run_id).is_dir()]
+    return Study(profile, tuple(read.get(run_id) or read_run(folder / run_id) for run_id in there))
 
 
 def list_runs(folder: Path) -> list[Run]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arlrepro import storage
 from arlrepro.config import to_dict
-from arlrepro.errors import RunError
+from arlrepro.errors import RunError, some
 from arlrepro.paths import committed_weights
 from arlrepro.registry import PRETRAINED
 from arlrepro.runs.archive import WEIGHTS, Run, read_run
@@ -50,11 +51,10 @@ def commit_weights(folder: Path) -> Path:
         RunError: the weights are not here, float16 cannot hold them, or a score changes by more than `TOLERANCE`.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from arlrepro.data.lesions import gallery
-    from arlrepro.data.patches import evaluation_boxes
-    from arlrepro.models.inference import score
+    from arlrepro.models.inference import Predictor
 
     run = read_run(folder)
     if not (folder / WEIGHTS).is_file():
@@ -62,20 +62,18 @@ def commit_weights(folder: Path) -> Path:
     experiment, network = run.experiment, load_network(run, "cpu")
     rounded = round_weights(network)
     drawn = gallery(experiment, torch.device("cpu"))
-    boxes = evaluation_boxes(experiment.evaluation_patches, experiment.evaluation)
-
-    def scores() -> np.ndarray:
-        return score(network, drawn, boxes, experiment.evaluation_patches, experiment.train.precision)
-
-    before = scores()
+    predictor = Predictor(network, experiment)
+    before = predictor.scores(drawn)
     network.load_state_dict(rounded)
-    if (change := float(np.abs(scores() - before).max())) > TOLERANCE:
+    if (change := float(np.abs(predictor.scores(drawn) - before).max())) > TOLERANCE:
         raise RunError(f"{run.id}: rounding to float16 changes a score by {change:.4f}, more than {TOLERANCE}")
     path = committed_weights(run.id)
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file(rounded, part, metadata=describe(run))
-    return part.replace(path)
+    storage.require_writable(path.parent)
+    with storage.alone(path.parent, "writes weights"):
+        with storage.replacing(path) as new:
+            new.write_bytes(save(rounded, metadata=describe(run)))
+        storage.write_sums(path.parent, [one.name for one in path.parent.glob("*.safetensors")])
+    return path
 
 
 def describe(run: Run) -> dict[str, str]:
@@ -103,9 +101,10 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
     """The trained network of a run, in evaluation mode: of a live one as trained, else from its committed weights.
 
     Raises:
-        RunError: the run's weights are not here; the message says how to get them.
+        RunError: the run's weights are not here; the message says how to get them. Or they are damaged.
     """
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     from arlrepro.models.arl_cnn import build
     from arlrepro.models.devices import choose_device
@@ -122,13 +121,25 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
     # Reason: the weights that it started from are replaced, and need not be here any more.
     blank = replace(run.experiment, network=replace(run.experiment.network, weights="none"))
     network = build(blank, run.seed, where)
-    network.load_state_dict(load_file(path))  # rounded weights are widened again
+    sums = storage.read_sums(path.parent)
+    content = storage.read_checked(path, sums if path.name in sums else {})  # weights may be put there by hand
+    try:
+        state = load(content)
+        network.load_state_dict(state)  # rounded weights are widened again
+    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"{path}: not the weights of {run.id} ({reason}); restore the file, or train the run again"
+        ) from error
+    if broken := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise RunError(f"{path}: NaN or infinity in {some(broken)}; restore the file, or train the run again")
     return network.eval()
 
 
 def save_weights(network: "torch.nn.Module", path: Path, run: Run | None = None) -> None:
     """Write a network's state dict as safetensors, with what `describe` says of the run that it comes from."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, path, metadata=describe(run) if run else None)
+    with storage.replacing(path) as new:
+        new.write_bytes(save(state, metadata=describe(run) if run else None))

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from arlrepro.config import Experiment, TrainConfig
 from arlrepro.data.lesions import Lesions
-from arlrepro.data.patches import Boxes, epoch, evaluation_boxes
+from arlrepro.data.patches import Boxes, epoch
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.models.arl_cnn import build
 from arlrepro.models.devices import autocast
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.registry import CLASSES, classes_of
 from arlrepro.training.checkpoint import Checkpoint
 from arlrepro.training.distributed import keep_freed_memory, launch
@@ -112,11 +112,11 @@ class _Training:
                 f"give --set train.parts={self.fabric.world_size}, or start fewer processes"
             )
         self.network = build(experiment, seed, device)
+        self.predictor = Predictor(self.network, experiment)
         self.wrapped = self.fabric.setup(self.network)
         self.optimiser = _optimiser(self.network, experiment)
         self.statistics = list(self.network.buffers())  # running means and variances of the batch norms, and counts
         self.labels = torch.from_numpy(training.labels[:, columns]).float().to(device)
-        self.boxes = evaluation_boxes(experiment.patches, experiment.evaluation)
         self.history: list[Row] = []
         self.best: dict[str, Any] = {"auc": -1.0, "epoch": 0, "network": {}}
         steps = len(training) * self.config.patches_per_image // self.config.batch_size
@@ -207,8 +207,7 @@ class _Training:
 
     def _validate(self, number: int) -> Row:
         """The validation AUCs; where their mean is the best so far, or the last state counts, the network is kept."""
-        patches = self.experiment.evaluation_patches
-        scores = score(self.network, self.validation, self.boxes, patches, self.config.precision)
+        scores = self.predictor.scores(self.validation)
         truth = self.validation.labels[:, self.columns]
         aucs = {CLASSES[c]: float(roc_auc_score(truth[:, i], scores[:, i])) for i, c in enumerate(self.columns)}
         aucs = self.fabric.broadcast(aucs)  # or processes whose last bits differ might stop at different epochs

@@ -9,6 +9,7 @@ from arlrepro.attention import cam
 from arlrepro.attention.cam import class_activation_maps, enlarged, gradient_maps, maps_of, mask_maps
 from arlrepro.errors import ConfigError
 from arlrepro.models.arl_cnn import create
+from arlrepro.models.inference import Predictor
 from arlrepro.models.structure import structure
 from arlrepro.profiles import SMOKE
 from arlrepro.registry import NETWORKS
@@ -115,7 +116,7 @@ def test_a_map_is_enlarged_bilinearly():
 
 
 def test_maps_are_archived_for_both_classes_every_block_and_every_stage(network, validation):
-    table = maps_of(network, validation, EXPERIMENT)
+    table = maps_of(Predictor(network, EXPERIMENT), validation)
     gradients = [f"grad_cam.layer{stage}" for stage in (1, 2, 3, 4)]
     assert set(table["map"]) == {"melanoma", "seborrheic_keratosis", *BLOCKS, *gradients}
     one = table[(table["image_id"] == validation.image_ids[3]) & (table["map"] == "layer1.0")]
@@ -125,4 +126,8 @@ def test_maps_are_archived_for_both_classes_every_block_and_every_stage(network,
 
 def test_without_captum_all_but_the_gradient_maps_are_archived(network, validation, monkeypatch):
     monkeypatch.setattr(cam, "captum_is_here", lambda: False)
-    assert set(maps_of(network, validation, EXPERIMENT)["map"]) == {"melanoma", "seborrheic_keratosis", *BLOCKS}
+    assert set(maps_of(Predictor(network, EXPERIMENT), validation)["map"]) == {
+        "melanoma",
+        "seborrheic_keratosis",
+        *BLOCKS,
+    }

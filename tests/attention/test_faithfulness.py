@@ -9,6 +9,7 @@ from torchvision.models import ResNet
 from arlrepro.attention.cam import class_activation_maps
 from arlrepro.attention.faithfulness import FRACTIONS, blurred, curves
 from arlrepro.models.arl_cnn import create
+from arlrepro.models.inference import Predictor
 from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
@@ -32,7 +33,7 @@ class Brightness(ResNet):
 @pytest.fixture(scope="module")
 def table(validation):
     torch.manual_seed(0)
-    return curves(create("resnet14", outputs=2), validation, EXPERIMENT)
+    return curves(Predictor(create("resnet14", outputs=2), EXPERIMENT), validation)
 
 
 def test_every_curve_has_a_row_a_lesion_and_fraction(table, validation):
@@ -49,7 +50,7 @@ def test_deletion_starts_where_insertion_ends(table):
 
 def test_taking_the_brightest_quadrant_first_costs_a_brightness_counter_most(validation):
     network = Brightness()
-    table = curves(network, validation.at(torch.arange(6).numpy()), EXPERIMENT)
+    table = curves(Predictor(network, EXPERIMENT), validation.at(torch.arange(6).numpy()))
     mean = table.groupby("fraction")[["deletion", "insertion", "deletion_shuffled", "insertion_shuffled"]].mean()
     assert mean.loc[0.3, "deletion"] <= mean.loc[0.3, "deletion_shuffled"]
     assert mean.loc[0.3, "insertion"] >= mean.loc[0.3, "insertion_shuffled"]
@@ -63,6 +64,6 @@ def test_what_is_taken_away_leaves_no_edges():
 
 def test_curves_leave_no_hook(validation):
     network = create("resnet14", outputs=2)
-    curves(network, validation.at(torch.arange(2).numpy()), EXPERIMENT)
+    curves(Predictor(network, EXPERIMENT), validation.at(torch.arange(2).numpy()))
     assert class_activation_maps(network, torch.zeros(1, 3, 64, 64)).shape == (1, 2, 2, 2)
     assert not any(module._forward_hooks for module in network.modules())

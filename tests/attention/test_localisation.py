@@ -10,6 +10,7 @@ from arlrepro.attention import localisation as module
 from arlrepro.attention.faithfulness import rank_correlation, sanity
 from arlrepro.attention.localisation import drawn_focus, focus, overlap, peak_inside, share_inside
 from arlrepro.models.arl_cnn import create
+from arlrepro.models.inference import Predictor
 from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
@@ -68,7 +69,7 @@ def test_a_random_maps_overlap_is_what_its_docstring_says():
 
 
 def test_focus_has_a_row_a_lesion(network, validation, masks):
-    table = focus(network, validation, masks, EXPERIMENT)
+    table = focus(Predictor(network, EXPERIMENT), validation, masks)
     assert table["image_id"].tolist() == list(validation.image_ids)
     assert (table["area"] == 0.25).all()
     assert table["share"].between(0, 1).all() and table["overlap"].between(0, 1).all()
@@ -80,7 +81,7 @@ def test_focus_has_a_row_a_lesion(network, validation, masks):
 
 def test_drawn_lesions_are_held_against_their_outline_and_their_signs(network, monkeypatch):
     monkeypatch.setattr(module, "DRAWN_OF_EACH_KIND", 2)
-    tables = drawn_focus(network, EXPERIMENT, torch.device("cpu"))
+    tables = drawn_focus(Predictor(network, EXPERIMENT), torch.device("cpu"))
     lesion, signs = tables["focus_drawn"], tables["focus_signs"]
     assert lesion["image_id"].tolist() == signs["image_id"].tolist()
     assert {name.rpartition("-")[0] for name in lesion["image_id"]} == {"melanoma", "seborrheic_keratosis", "nevus"}
@@ -91,13 +92,13 @@ def test_randomisation_goes_from_the_output_down_and_leaves_the_network_alone(ne
     torch.manual_seed(5)
     untrained = create("arl_cnn14", outputs=2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    table = sanity(network, untrained, validation, masks, EXPERIMENT)
+    table = sanity(Predictor(network, EXPERIMENT), untrained, validation, masks)
     assert list(dict.fromkeys(table["untrained"])) == STEPS
     assert len(table) == len(STEPS) * len(validation)
     by_step = {step: part.reset_index(drop=True) for step, part in table.groupby("untrained")}
     assert by_step["nothing"]["correlation"].tolist() == pytest.approx([1.0] * len(validation))
     assert by_step["fc"]["correlation"].abs().max() < 1
-    whole = focus(untrained, validation, masks, EXPERIMENT)
+    whole = focus(Predictor(untrained, EXPERIMENT), validation, masks)
     np.testing.assert_allclose(by_step["everything"]["share"], whole["share"], atol=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from arlrepro.attention.terms import WithoutEach, removal, term_sizes, terms, watched_blocks, without_attention
-from arlrepro.data.patches import evaluation_boxes
 from arlrepro.models.arl_cnn import create
 from arlrepro.models.attach import attention_blocks
 from arlrepro.models.blocks.arl_block import spatial_attention
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.profiles import SMOKE
 
 EXPERIMENT = replace(SMOKE.experiment, train=replace(SMOKE.experiment.train, precision="fp32"))
@@ -31,14 +30,14 @@ def network() -> torch.nn.Module:
 
 def test_the_term_is_measured_with_the_blocks_own_mask_where_there_are_blocks(validation):
     network = create("arl_cnn14", outputs=2, mask="none", alpha=0.5, stages=(3, 4))
-    table = term_sizes(terms(network, validation, EXPERIMENT))
+    table = term_sizes(terms(Predictor(network, EXPERIMENT), validation))
     assert table["block"].tolist() == ["layer3.0", "layer4.0"]
     assert table["ratio"].tolist() == pytest.approx([0.5, 0.5])  # of a mask of ones: α itself
     assert table["mask_peak"].tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_term_sizes_follow_the_equation(network, validation):
-    table = term_sizes(terms(network, validation, EXPERIMENT)).set_index("block")
+    table = term_sizes(terms(Predictor(network, EXPERIMENT), validation)).set_index("block")
     assert table.index.tolist() == BLOCKS
     assert table["positions"].tolist() == [256, 64, 16, 4]
     assert (table["alpha"] == 0.5).all()
@@ -49,19 +48,18 @@ def test_term_sizes_follow_the_equation(network, validation):
 
 
 def test_a_resnet_has_no_attention_to_measure(validation):
-    resnet = create("resnet14", outputs=2)
-    assert term_sizes(terms(resnet, validation, EXPERIMENT)).empty
-    assert removal(resnet, validation, EXPERIMENT).empty
+    resnet = Predictor(create("resnet14", outputs=2), EXPERIMENT)
+    assert term_sizes(terms(resnet, validation)).empty
+    assert removal(resnet, validation).empty
 
 
 def test_removal_gives_the_scores_of_alpha_zero(network, validation):
-    boxes = evaluation_boxes(EXPERIMENT.patches, EXPERIMENT.evaluation)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    table = removal(network, validation, EXPERIMENT)
+    table = removal(Predictor(network, EXPERIMENT), validation)
     for removed, alphas in {"all": BLOCKS, **{block: [block] for block in BLOCKS}}.items():
         zero = create("arl_cnn14", outputs=2)
         zero.load_state_dict(before | {f"{block}.alpha": torch.tensor(0.0) for block in alphas})
-        expected = score(zero, validation, boxes, EXPERIMENT.patches, "fp32")
+        expected = Predictor(zero, EXPERIMENT).scores(validation)
         ours = table[table["removed"] == removed][["melanoma", "seborrheic_keratosis"]].to_numpy()
         np.testing.assert_allclose(ours, expected, atol=1e-6)
     assert sorted(table["removed"].unique()) == ["all", *BLOCKS]

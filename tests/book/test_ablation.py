@@ -16,7 +16,7 @@ def test_every_variant_has_a_row_that_counts_its_runs(companion_archive):
         *(one.name for one in ABLATION),
     ]
     assert list(table["runs"]) == ["2 of 5", "2 of 5", "2 of 5", "2 of 3", "1 of 3", *["0 of 3"] * 4]
-    assert set(table["started from"]) == {"drawn at random"}
+    assert set(table["started from"]) == {"random initialisation"}
 
 
 def test_a_variant_is_compared_with_the_network_as_it_is_in_the_seeds_of_both(companion_archive):

@@ -1,8 +1,10 @@
 """Pages come out the same each time, whole or not at all; a site built here changes no tracked file."""
 
+import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
@@ -91,6 +93,42 @@ def test_a_cell_that_fails_is_named_and_nothing_is_published(checkout):
     )
     assert contents(checkout) == before
     assert "1 / 0" in (checkout / "_build" / "papermill" / "isic2017-256" / "01_page.ipynb").read_text()
+
+
+FOREIGN = {
+    "of an environment that is gone": {"argv": ["/opt/old-module/bin/python", "-m", "ipykernel_launcher"]},
+    "of an interpreter without the library": {"argv": ["/usr/bin/python3", "-S", "-m", "ipykernel_launcher"]},
+    "of another language": {"argv": ["R", "--slave", "-e", "IRkernel::main()"], "language": "R"},
+    "that is cut off": None,
+}
+
+
+@pytest.mark.parametrize("spec", FOREIGN.values(), ids=FOREIGN)
+def test_notebooks_run_with_this_interpreter_whatever_kernelspec_lies_on_the_path(checkout, monkeypatch, spec):
+    folder = checkout / "jupyter" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    filled = {"display_name": "Python 3", "language": "python", **(spec or {})}
+    (folder / "kernel.json").write_text(json.dumps(filled) if spec else '{"argv": [')
+    monkeypatch.setenv("JUPYTER_PATH", str(checkout / "jupyter"))
+    write_notebook(checkout / "notebooks" / "01_page.ipynb", "import sys, arlrepro\nprint(sys.executable)")
+    (page,) = book_site.execute("smoke", "", checkout / "pages")
+    assert printed(page) == f"{sys.executable}\n"
+
+
+def test_a_kernel_that_dies_is_one_line(checkout):
+    write_notebook(checkout / "notebooks" / "01_page.ipynb", "import os\nos._exit(9)")
+    with pytest.raises(RunError) as caught:
+        book_site.execute("smoke", "", checkout / "pages")
+    assert str(caught.value) == (
+        "notebooks/01_page.ipynb: its kernel died in profile smoke; most often the memory is too small: close what "
+        "else runs, then run it again. See _build/papermill/smoke/01_page.ipynb for how far it got."
+    )
+
+
+def test_a_kernel_that_does_not_start_is_one_line(checkout, monkeypatch):
+    monkeypatch.setattr(book_site, "get_kernel_dict", lambda: {"argv": ["/nowhere/python"], "language": "python"})
+    with pytest.raises(RunError, match=r"^notebooks/01_page.ipynb: no kernel of .* starts \(.*nowhere"):
+        book_site.execute("smoke", "", checkout / "pages")
 
 
 def test_stderr_and_folders_of_this_machine_are_not_published(checkout):

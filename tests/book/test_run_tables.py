@@ -59,6 +59,13 @@ def test_runs_of_other_profiles_in_the_archive_are_listed_too(tmp_path, monkeypa
     assert listed.index.tolist() == [study.runs[2].id, *sorted(run.id for run in study.runs[:2])]
 
 
+def test_the_name_of_a_folder_of_results_is_text_and_no_markup(tmp_path, monkeypatch):
+    study = made_study(GAINS)
+    archived(tmp_path, monkeypatch, Study(study.profile, study.runs[:1]), '<b id="x">')
+    page = runs.sheets(Study(ISIC2017_256, study.runs[2:3])).data
+    assert '<b id="x">' not in page and page.count("&lt;b id=&quot;x&quot;&gt;") > 2
+
+
 def test_a_sheet_links_to_every_file_of_its_run_and_to_no_other(tmp_path, monkeypatch):
     study = made_study(GAINS)
     archived(tmp_path, monkeypatch, study, study.profile.name)

@@ -15,7 +15,7 @@ STUDY = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1))
 
 def test_every_network_that_has_a_name_has_a_row():
     table = comparison.networks(STUDY)
-    assert table.index.tolist() == list(registry.NETWORK_WORDS.values())
+    assert table.index.tolist() == [one.words for one in registry.NETWORKS.values()]
     assert table.loc["ARL-CNN50", ("AUC, melanoma", "paper")] == "0.875"
     assert table.loc["ARL-CNN14", ("our runs", "seeds")] == "seeds 0, 1"
     assert table.loc["ARL-CNN14", ("", "parameters")] == "8,017,989"
@@ -24,7 +24,7 @@ def test_every_network_that_has_a_name_has_a_row():
 
 def test_a_network_run_by_the_same_protocol_is_not_called_not_run(companion_archive):
     row = comparison.networks(STUDY).loc["SE-14", "our runs"]
-    assert row.tolist() == ["seed 0", "lesions alone", "drawn at random", "30.0"]
+    assert row.tolist() == ["seed 0", "lesions alone", "random initialisation", "30.0"]
     assert comparison.networks(STUDY).loc["SE-14", ("mean AUC", "ours [95 % CI]")]
 
 

@@ -101,51 +101,71 @@ def test_a_finished_array_is_opened_without_decoding(dataset, folder, monkeypatc
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 4])
-def test_an_interrupted_call_leaves_nothing_under_the_name_and_is_continued(dataset, folder, monkeypatch, stop_after):
+def test_an_interrupted_call_leaves_nothing_and_the_next_one_starts_again(dataset, folder, monkeypatch, stop_after):
     decoded = []
 
     def interrupted(file, side):
         if len(decoded) == stop_after:
             raise KeyboardInterrupt
         decoded.append(file.stem)
-        return cache_decode_image(file, side)
+        return files.decode_image(file, side)
 
-    cache_decode_image = files.decode_image
-    monkeypatch.setattr(cache, "decode_image", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(dataset, SIDE, folder, workers=1)
-    assert not folder.exists()
-    stop_after = -1
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "decode_image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(dataset, SIDE, folder, workers=1)
+    assert [path.name for path in folder.parent.iterdir()] == ["array.lock"]
     assert equal(prepare(dataset, SIDE, folder, workers=1), dataset)
-    assert len(decoded) == 5  # none a second time
     assert sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) == ["array"]
 
 
-def leave_partial(dataset: IsicDataset, folder: Path) -> Path:
-    """An unfinished array all of whose rows are written, as a crash at the very end leaves it."""
+def flip(path: Path, place: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 16]))
+
+
+@pytest.mark.parametrize("name", ["images.npy", "masks.npy"])
+@pytest.mark.parametrize("place", [0, 100, 128, 129, 500, -1])
+def test_a_bit_that_changed_is_noticed_and_the_images_are_decoded_again(dataset, folder, capsys, name, place):
+    """The given fault: 20 of 30 in images and 15 of 30 in masks were trained on without a word."""
+    prepare(dataset, SIDE, folder)
+    flip(folder / name, place % (folder / name).stat().st_size)
+    assert equal(prepare(dataset, SIDE, folder), dataset)
+    assert (
+        f"{folder / name}: 1 of 1 blocks are not what was written; the images are decoded again."
+        in capsys.readouterr().err
+    )
+
+
+def test_blocks_that_changed_places_are_noticed(dataset, folder, monkeypatch, capsys):
+    monkeypatch.setattr(cache, "BLOCK", SIDE * SIDE * 3)
+    prepare(dataset, SIDE, folder)
+    pixels = np.lib.format.open_memmap(folder / "images.npy", "r+")
+    pixels[[0, 4]] = pixels[[4, 0]]
+    pixels.flush()
+    assert equal(prepare(dataset, SIDE, folder), dataset)
+    assert "blocks are not what was written" in capsys.readouterr().err
+
+
+def test_an_array_without_checksums_is_made_again(dataset, folder):
+    """As arrays were written before they had any."""
+    prepare(dataset, SIDE, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["blocks"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert cache.reopen(folder, dataset.fingerprint) is None
+    assert equal(prepare(dataset, SIDE, folder), dataset)
+    assert equal(cache.reopen(folder, dataset.fingerprint), dataset)
+
+
+def test_an_array_that_is_made_again_stays_as_it_was_for_who_reads_it(dataset, folder, tmp_path):
+    """Another side takes the place of the files under a training that maps them: no bus error, no other pixel."""
     array = prepare(dataset, SIDE, folder)
-    journal = "".join(json.dumps([row, cache._row_crc32(array, row)]) + "\n" for row in range(5))
-    (folder / "journal.jsonl").write_text(journal)
-    return folder.rename(folder.with_name("array.partial"))
-
-
-def test_a_row_lost_in_a_crash_is_decoded_again(dataset, folder):
-    partial = leave_partial(dataset, folder)
-    with (partial / "images.npy").open("r+b") as file:
-        file.seek(-SIDE * SIDE * 3 * 2, 2)
-        file.write(bytes(100))
-    assert equal(prepare(dataset, SIDE, folder), dataset)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
-@given(journal=st.one_of(st.binary(max_size=60), st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 9))).map(
-    lambda rows: "\n".join(json.dumps(row) for row in rows).encode())))  # fmt: skip
-def test_any_journal_gives_the_right_array(dataset, folder, journal):
-    shutil.rmtree(folder.parent, ignore_errors=True)
-    partial = leave_partial(dataset, folder)
-    (partial / "journal.jsonl").write_bytes(journal)
-    (partial / "images.npy").write_bytes((partial / "images.npy").read_bytes()[:128] + bytes(5 * SIDE * SIDE * 3))
-    assert equal(prepare(dataset, SIDE, folder), dataset)
+    prepare(dataset, 5, folder)
+    assert equal(array, dataset)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
@@ -211,7 +231,7 @@ def test_a_disk_that_fills_up_is_one_line(dataset, folder):
     )
     done = subprocess.run([sys.executable, "-c", script, dataset.root, folder], capture_output=True, text=True)
     assert done.stdout == (
-        f"{folder}: cannot be written ([Errno 27] File too large). Make room, then run it again.\n"
+        f"{folder}: cannot be written (File too large); raise the limit on the size of a file (ulimit -f)\n"
     ), done.stderr
     assert not folder.exists()
 
@@ -251,7 +271,7 @@ def test_calls_at_once_from_several_processes_give_one_array(dataset, folder):
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_continued_by_the_next(tmp_path):
+def test_after_a_process_that_was_killed_the_next_one_starts_again(tmp_path):
     rows = "".join(f"i{number},0,1\n" for number in range(300))
     images = {f"i{number}.jpg": isic_folder.encoded(isic_folder.pixels(number)) for number in range(300)}
     root = isic_folder.write(
@@ -265,21 +285,16 @@ def test_a_killed_process_is_continued_by_the_next(tmp_path):
         "cache.prepare(isic.read_dataset(Path(sys.argv[1])), 16, Path(sys.argv[2]), workers=1)"
     )
     running = subprocess.Popen([sys.executable, "-c", script, root, folder])
-    journal = tmp_path / "array.partial/journal.jsonl"
-    while not (journal.exists() and journal.stat().st_size > 500):
+    begun = tmp_path / "array.new/images.npy"
+    while not begun.exists():
         assert running.poll() is None
         time.sleep(0.01)
     running.kill()
     running.wait()
     assert not folder.exists()
-    kept = journal.read_text().count("\n")
     dataset = read_dataset(root)
-    decoded = []
-    with pytest.MonkeyPatch.context() as patch:
-        decode = files.decode_image
-        patch.setattr(cache, "decode_image", lambda file, side: decoded.append(file) or decode(file, side))
-        assert equal(prepare(dataset, SIDE, folder), dataset)
-    assert len(decoded) == 300 - kept < 300
+    assert equal(prepare(dataset, SIDE, folder), dataset)
+    assert not begun.exists()
 
 
 @pytest.mark.slow

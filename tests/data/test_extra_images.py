@@ -10,7 +10,7 @@ import pytest
 
 from arlrepro.data.extra_images import COUNTS, choose, from_archive, from_ham10000, lot, read_manifest
 from arlrepro.data.isic import IsicDataset, read_dataset, read_ham10000
-from arlrepro.errors import DatasetError
+from arlrepro.errors import DatasetError, OutputError
 from arlrepro.registry import SPLITS
 from helpers import isic_folder
 from helpers.http_server import Fault, Server, serving
@@ -164,7 +164,7 @@ def test_an_interrupted_call_does_not_fetch_its_images_again(archive, tmp_path, 
 
 def test_an_image_that_does_not_decode_is_fetched_again_by_the_next_call(archive, tmp_path, challenge):
     archive.files["ISIC_0000201.jpg"] = b"<html>"
-    with pytest.raises(DatasetError, match=r"ISIC_0000201\.part: is no JPEG"):
+    with pytest.raises(DatasetError, match=r"ISIC_0000201\.part: is a web page in place of the picture"):
         gather(archive, tmp_path / "extra", challenge, counts={"seborrheic_keratosis": 1})
     archive.files["ISIC_0000201.jpg"] = picture("ISIC_0000201")
     choice = gather(archive, tmp_path / "extra", challenge, counts={"seborrheic_keratosis": 1})
@@ -221,9 +221,9 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, challenge):
     (tmp_path / "file").write_text("in the way")
     ham10000 = read_dataset(challenge.root)
     ham10000.lesions["dx"], ham10000.lesions["lesion_id"] = "nv", ""
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(OutputError) as caught:
         from_ham10000(tmp_path / "file" / "extra", challenge, ham10000, progress=False)
-    assert str(caught.value).startswith(f"{tmp_path}/file/extra.partial: cannot be written ([Errno 20] Not a directory")
+    assert str(caught.value).startswith(f"{tmp_path}/file/extra.partial: cannot be written (Not a directory); ")
 
 
 def test_what_is_no_manifest_is_told(tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from arlrepro.data.isic import IsicDataset, read_dataset, read_ham10000
 from arlrepro.errors import ConfigError, DatasetError
 from helpers import isic_folder
+from helpers.cases import case, case_with_links
 
 TRAINING_CSV = "ISIC-2017_Training_Part3_GroundTruth.csv"
 HEADER = "image_id,melanoma,seborrheic_keratosis\n"
@@ -136,6 +137,88 @@ def test_ham10000_gives_melanoma_against_the_rest_and_keeps_the_lesion(tmp_path)
         assert dataset.lesions["age"].tolist() == pytest.approx([80, np.nan, 50], nan_ok=True)
 
 
+HAM_ROWS = [
+    ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"],
+    ["HAM_1", "ISIC_7", "mel", "histo", "80.0", "male", "scalp"],
+    ["HAM_2", "ISIC_8", "nv", "consensus", "", "unknown", "face"],
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"),
+    [
+        ("HAM10000_metadata.tab", "\t"),
+        ("HAM10000_metadata", ","),
+        ("metadata.csv", ";"),
+        ("HAM10000_metadata.tsv", "\t"),
+    ],
+)
+def test_ham10000_is_known_by_its_columns_whatever_its_name(tmp_path, name, separator):
+    table = "".join(separator.join(f'"{cell}"' for cell in row) + "\n" for row in HAM_ROWS)
+    images = {f"HAM10000_images_part_{i - 6}/ISIC_{i}.jpg": isic_folder.encoded(isic_folder.pixels(i)) for i in (7, 8)}
+    root = isic_folder.write(tmp_path, {name: table.encode(), "README": b"about, it\n", **images})
+    lesions = read_dataset(root).lesions
+    assert lesions["melanoma"].to_dict() == {"ISIC_7": 1, "ISIC_8": 0}
+    assert lesions["age"].tolist() == pytest.approx([80, np.nan], nan_ok=True)
+
+
+def test_the_copies_of_every_image_that_kaggle_serves_are_one_image(tmp_path):
+    table = "".join(",".join(row) + "\n" for row in HAM_ROWS).encode()
+    images = {f"{ham}_images_part_1/ISIC_{i}.jpg": isic_folder.encoded(isic_folder.pixels(i))
+              for i in (7, 8) for ham in ("HAM10000", "ham10000")}  # fmt: skip
+    root = isic_folder.write(tmp_path, {"HAM10000_metadata.csv": table, **images}, zipped=False)
+    assert list(read_dataset(root).images) == ["ISIC_7", "ISIC_8"]
+    (root / "ham10000_images_part_1" / "ISIC_7.jpg").write_bytes(isic_folder.encoded(isic_folder.pixels(9)))
+    assert ": 1 of 4 files repeat an id: " in message(root)
+
+
+@pytest.mark.parametrize("kind", ["tab", "csv"])
+def test_ham10000_as_the_dataverse_serves_it_is_read(kind):
+    dataset = read_dataset(case("25-ham10000-from-dataverse") / kind)
+    assert list(dataset.lesions["melanoma"]) == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("folder", "images"), [("plain", 4), ("ham", 4)])
+def test_images_are_found_through_linked_folders(tmp_path, folder, images):
+    linked = case_with_links("03-symlinked-image-folder", tmp_path / "case")
+    assert len(read_dataset(linked / folder).images) == images
+
+
+def test_a_folder_of_archives_made_on_windows_is_read():
+    assert len(read_dataset(case("01-zip-backslashes")).images) == 14
+
+
+@pytest.mark.parametrize("ids", ["a.JPG", "a.jpeg", "a_downsampled"])
+def test_ids_that_name_the_file_or_its_copy_find_their_image(tmp_path, ids):
+    root = plain(tmp_path, HEADER + f"{ids},1,0\n")
+    assert [file.base for file in read_dataset(root).images.values()] == ["a.jpg"]
+
+
+def test_ids_that_lack_the_ending_of_the_files_find_their_image(tmp_path):
+    image = isic_folder.encoded(isic_folder.pixels(1))
+    root = plain(tmp_path, HEADER + "a,1,0\nb,0,0\n", {f"{name}_downsampled.jpg": image for name in "ab"})
+    dataset = read_dataset(root)
+    assert list(dataset.images) == ["a", "b"] and dataset.unlabelled == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "layout"),
+    [
+        ("ISIC_2019_Training_GroundTruth.csv", "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK", "ISIC 2018 or 2019"),
+        ("train.csv", "image_name,patient_id,sex,target", "ISIC 2020"),
+        ("metadata.csv", "patient_id,img_id,diagnostic", "PAD-UFES-20"),
+    ],
+)
+def test_another_layout_is_named(tmp_path, name, header, layout):
+    root = isic_folder.write(tmp_path, {name: f"{header}\n{header}\n".encode()})
+    assert f"image_id. {root}/{name} looks like {layout}, which is not read as it is. Give the" in message(root)
+
+
+def test_the_folder_inside_that_holds_the_data_is_named(tmp_path):
+    plain(tmp_path / "inner", HEADER + "a,1,0\n")
+    assert f" {tmp_path}/inner looks like a data set; name that folder. " in message(tmp_path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_every_encoding_and_line_end_reads_the_same(tmp_path, encoding, end):
@@ -159,7 +242,7 @@ def test_every_encoding_and_line_end_reads_the_same(tmp_path, encoding, end):
         ("image_id,melanoma,melanoma\na,1,0\n", ": a column stands twice in its header: image_id, melanoma, melanoma. "
                                                 "Name each once."),
         (HEADER + "a,1\n", ": 1 rows have not the header's 3 cells: rows 2. Mend them."),
-        (HEADER, ": has a header and no rows. Fetch it again."),
+        (HEADER, ": has a header and no rows. Write one row an image below it."),
         ("", ": is empty. Save it as comma-separated UTF-8."),
         (HEADER.encode("utf-16-le") + b"a\0", ": has NUL bytes. Save it as comma-separated UTF-8."),
         (b"image_id,melanoma\n\xe4,1\n", ": not text in UTF-8 or UTF-16 (invalid continuation byte). "
@@ -178,6 +261,15 @@ def test_a_lesion_without_an_image_is_named(tmp_path):
     root = plain(tmp_path, HEADER + "a,1,0\nb,0,0\n")
     assert message(root) == (
         f"{root}: 1 of 2 lesions have no image: b. Fetch the images again, or take the rows out of the CSV."
+    )
+
+
+def test_a_table_and_images_of_other_names_show_both(tmp_path):
+    root = plain(tmp_path, HEADER + "ISIC_1,1,0\nISIC_2,0,0\n", {"IMG_3.HEIC": b"", "b.jpg": b"x"})
+    assert message(root) == (
+        f"{root}: none of the 2 lesions has an image. The table's ids: ISIC_1, ISIC_2; the images there: b.jpg; passed "
+        f"over are pictures of a format that is not read; export them as JPEG or PNG: {root}/IMG_3.HEIC. "
+        "Fetch the images, or write their names into the table."
     )
 
 

@@ -9,7 +9,7 @@ from sklearn import metrics as sklearn_metrics
 
 from arlrepro.errors import MetricError
 from arlrepro.evaluation import metrics
-from arlrepro.evaluation.metrics import Confusion, confusion, evaluate
+from arlrepro.evaluation.metrics import Confusion, confusion
 
 RECORDED = json.loads((Path(__file__).parent / "challenge_scores.json").read_text())
 OURS = {
@@ -27,6 +27,10 @@ OURS = {
 # Four melanomas in ten lesions: at 0.5 three of them are found, and two of the six others are called so.
 LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
 SCORES = np.array([0.9, 0.8, 0.6, 0.2, 0.7, 0.55, 0.4, 0.3, 0.1, 0.05])
+
+
+def evaluate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    return {name: metric(labels, scores) for name, metric in metrics.METRICS.items()}
 
 
 @pytest.mark.parametrize("case", RECORDED["cases"])
@@ -87,11 +91,21 @@ def test_roc_points_and_average_precision_are_those_of_scikit_learn(lesions):
     truth = np.array([True, False, *(label for label, _ in lesions)])
     scores = np.array([3, 3, *(score for _, score in lesions)], dtype=float)
     false_rates, true_rates, _ = sklearn_metrics.roc_curve(truth, scores, drop_intermediate=False)
-    found = metrics.roc_points(truth, scores)
-    np.testing.assert_allclose(found[0], false_rates)
-    np.testing.assert_allclose(found[1], true_rates)
+    found = metrics.roc(truth, scores)
+    np.testing.assert_allclose(found.false_positives / found.negatives, false_rates)
+    np.testing.assert_allclose(found.true_positives / found.positives, true_rates)
     expected = sklearn_metrics.average_precision_score(truth, scores)
     assert metrics.average_precision(truth, scores) == pytest.approx(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=4, max_size=30))
+def test_every_figure_is_the_same_from_the_curve_as_from_labels_and_scores(lesions):
+    truth = np.array([True, False, *(label for label, _ in lesions)])
+    scores = np.array([6, 0, *(score for _, score in lesions)]) / 6
+    curve = metrics.roc(truth, scores)
+    expected = evaluate(truth, scores)
+    assert {name: metrics.OF_CURVE[name](curve) for name in metrics.METRICS} == pytest.approx(expected)
 
 
 def test_a_score_at_the_threshold_is_negative():

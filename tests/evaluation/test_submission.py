@@ -10,6 +10,7 @@ from arlrepro.evaluation import metrics
 from arlrepro.evaluation.comparisons import mcnemar_difference
 from arlrepro.evaluation.delong import paired_difference
 from arlrepro.evaluation.submission import read_labels, read_scores, score, submission, to_json, to_text
+from helpers.cases import case
 
 CLASSES = ["melanoma", "seborrheic_keratosis"]
 REPLICATES = 40
@@ -44,10 +45,14 @@ def arrays(files, name, task):
     return table[task].to_numpy()
 
 
+def every_metric(labels, scores):
+    return {name: metric(labels, scores) for name, metric in metrics.METRICS.items()}
+
+
 def test_figures_are_those_of_metrics_and_lie_in_their_intervals(files, report):
     assert (report.lesions, report.tasks["melanoma"].positives) == (60, 15)
     for task, one in report.tasks.items():
-        expected = metrics.evaluate(arrays(files, "truth", task).astype(int), arrays(files, "ours", task))
+        expected = every_metric(arrays(files, "truth", task).astype(int), arrays(files, "ours", task))
         assert {name: figure.value for name, figure in one.figures.items()} == pytest.approx(expected)
         assert all(figure.low <= figure.value <= figure.high for figure in one.figures.values())
         assert one.undefined == {}
@@ -57,7 +62,7 @@ def test_figures_are_those_of_metrics_and_lie_in_their_intervals(files, report):
 def test_differences_are_ours_minus_theirs(files, report):
     for task, one in report.tasks.items():
         truth = arrays(files, "truth", task).astype(int)
-        ours, theirs = (metrics.evaluate(truth, arrays(files, name, task)) for name in ("ours", "theirs"))
+        ours, theirs = (every_metric(truth, arrays(files, name, task)) for name in ("ours", "theirs"))
         expected = {name: ours[name] - theirs[name] for name in metrics.METRICS}
         assert {name: found.value for name, found in one.differences.items()} == pytest.approx(expected)
         assert all(0 < found.p <= 1 and found.low <= found.high for found in one.differences.values())
@@ -141,8 +146,15 @@ def test_one_melanoma_is_enough_for_an_auc_but_for_no_difference(files, tmp_path
         lambda table: table[CLASSES[::-1]],
         lambda table: table.rename_axis("image"),
         lambda table: table.rename(index=lambda image_id: f"{image_id}.jpg"),
+        lambda table: table.rename(index=lambda image_id: f"{image_id}.JPEG"),
+        lambda table: table.rename(index=lambda image_id: f"{image_id}_downsampled"),
+        lambda table: table.rename(index=lambda image_id: f"{image_id}_downsampled.jpg"),
+        lambda table: table.assign(file="in/a.jpg", note="Research software."),
     ],
-    ids=["other order of lesions", "other order of columns", "id column of later challenges", "ids with .jpg"],
+    ids=[
+        *("other order of lesions", "other order of columns", "id column of later challenges", "ids with .jpg"),
+        *("ids with .JPEG", "ids with _downsampled", "ids with both", "as predict writes them"),
+    ],
 )
 def test_the_same_scores_written_otherwise_read_the_same(files, tmp_path, change):
     plain = read_scores(files / "ours.csv")
@@ -159,8 +171,10 @@ def test_the_same_scores_written_otherwise_read_the_same(files, tmp_path, change
         {"encoding": "utf-16"},
         {"lineterminator": "\r\n"},
         {"encoding": "utf-16", "lineterminator": "\r\n"},
+        {"sep": ";", "decimal": ","},
+        {"sep": "\t", "decimal": ",", "encoding": "utf-16"},
     ],
-    ids=["BOM", "UTF-16", "CRLF", "UTF-16 and CRLF"],
+    ids=["BOM", "UTF-16", "CRLF", "UTF-16 and CRLF", "semicolons and decimal commas", "UTF-16 text with tabs"],
 )
 def test_the_same_scores_saved_by_a_spreadsheet_read_the_same(files, tmp_path, how):
     table = pd.read_csv(files / "ours.csv", index_col=0)
@@ -194,6 +208,14 @@ def test_a_runs_submission_is_read_back_as_it_was(tmp_path):
     path = write(tmp_path / "submission.csv", submission(predictions), index=False)
     assert path.read_text().splitlines()[0] == "image_id,melanoma,seborrheic_keratosis"
     assert read_scores(path)["melanoma"].to_dict() == {"ISIC_2": 1 / 3, "ISIC_3": 1e-9}
+
+
+@pytest.mark.parametrize(
+    "name", ["10-ids-with-capital-JPG", "12-semicolons-decimal-commas", "13-trailing-empty-columns"]
+)
+def test_a_reported_file_is_scored(name):
+    folder = case(name)
+    assert score(folder / "pred.csv", folder / "truth.csv", replicates=REPLICATES).lesions == 60
 
 
 def with_score(table, text):
@@ -238,6 +260,13 @@ def with_score(table, text):
         (
             lambda table: table.rename_axis("lesion"),
             "the columns are image_id, melanoma, seborrheic_keratosis; got lesion, melanoma, seborrheic_keratosis",
+        ),
+        (
+            lambda table: table.rename(index=lambda image_id: image_id.lower()),
+            "60 of 60 lesions of {truth} are missing: "
+            "ISIC_0000000, ISIC_0000001, ISIC_0000002, ISIC_0000003, ISIC_0000004, ...; "
+            "60 of 60 lesions are not in {truth}: "
+            "isic_0000000, isic_0000001, isic_0000002, isic_0000003, isic_0000004, ...",
         ),
         (lambda table: table * np.nan, "no score at all. Give each lesion a score in [0, 1]."),
     ],

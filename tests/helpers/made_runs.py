@@ -151,7 +151,7 @@ def small_run(network: str = "arl_cnn14", seed: int = 0, experiment: Experiment 
         experiment=replace(experiment, network=replace(experiment.network, name=network)),
         seed=seed,
         data_fingerprint="f" * 64,
-        environment={"python": "3.11", "seconds": 1.5},
+        environment={**ENVIRONMENT, "seconds": 1.5},
         history=pd.DataFrame({"epoch": [1, 2], "learning_rate": [0.01, 0.01], "training_loss": [0.7, 0.6]}),
         attention=pd.DataFrame({"block": ["layer1.0"], "alpha": [0.012]}),
         predictions=predictions[PREDICTION_COLUMNS],

@@ -14,8 +14,9 @@ from arlrepro.models import pretrained
 from arlrepro.models.arl_cnn import create
 from arlrepro.models.attach import attention_blocks
 from arlrepro.models.pretrained import locate, read_state
-from arlrepro.registry import LITE, PRETRAINED
+from arlrepro.registry import PRETRAINED, family
 
+LITE0 = family("efficientnet_lite0")
 WEIGHTS = PRETRAINED["imagenet-lite0"]
 PACKAGE = WEIGHTS.package.partition("==")[0]
 
@@ -36,7 +37,7 @@ def patches() -> torch.Tensor:
 
 
 def test_the_two_networks_differ_by_nine_alphas():
-    plain, arl = (create(name, outputs=2) for name in LITE)
+    plain, arl = (create(name, outputs=2) for name in LITE0)
     assert set(arl.state_dict()) - set(plain.state_dict()) == {f"{name}.alpha" for name in attention_blocks(arl)}
     assert len(attention_blocks(arl)) == 9 and not attention_blocks(plain)
     assert arl.classifier.out_features == 2
@@ -44,7 +45,7 @@ def test_the_two_networks_differ_by_nine_alphas():
 
 def test_both_start_from_the_same_draws_and_are_equal_at_alpha_zero(patches):
     outputs = []
-    for name in LITE:
+    for name in LITE0:
         torch.manual_seed(5)
         with torch.no_grad():
             outputs.append(create(name, outputs=2, alpha=0.0)(patches))
@@ -79,7 +80,7 @@ def test_the_published_weights_know_a_palace_and_a_flower():
 
 
 @needs_weights
-@pytest.mark.parametrize("name", LITE)
+@pytest.mark.parametrize("name", LITE0)
 def test_weights_by_name_leave_alpha_and_a_head_of_another_size(name):
     network, published = create(name, outputs=2, weights=WEIGHTS.name), read_state(locate(WEIGHTS.name))
     ours = {key: value for key, value in network.state_dict().items() if not key.endswith("alpha")}

@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.models import ResNet50_Weights, resnet50
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from arlrepro.errors import ConfigError
 from arlrepro.models.arl_cnn import create
 from arlrepro.models.pretrained import load_weights, locate, read_state, sha256, use_folder
-from arlrepro.registry import IMAGENET, PRETRAINED
+from arlrepro.registry import PRETRAINED
 
 PUBLISHED = Path(ResNet50_Weights.IMAGENET1K_V1.url).name
 
@@ -63,7 +64,7 @@ def known_as(path: Path, monkeypatch, weights: str) -> None:
     monkeypatch.setitem(PRETRAINED, weights, replace(PRETRAINED[weights], sha256=sha256(path)))
 
 
-@pytest.mark.parametrize("name", IMAGENET)
+@pytest.mark.parametrize("name", PRETRAINED["imagenet"].networks)
 def test_imagenet_weights_lie_where_torchvision_keeps_them(hub, made, name, monkeypatch):
     hub.mkdir(parents=True)
     torch.save(made, hub / PUBLISHED)
@@ -180,12 +181,18 @@ def test_an_object_in_a_file_is_never_unpickled(tmp_path):
         (
             "none.pth",
             None,
-            r"none.pth: no such file; give one of none, imagenet, imagenet-8bit, imagenet-lite0, or the path of a .safetensors or .pth",
+            r"none.pth: no such file; give one of none, imagenet, imagenet-8bit, imagenet-lite0, or the path of a "
+            r".safetensors or .pth",
         ),
         ("text.safetensors", "not weights", r"text.safetensors: not a safetensors file"),
         ("text.pth", "not weights", r"text.pth: not a file of tensors alone, or a broken one"),
         ("empty.pth", "", r"empty.pth: not a file of tensors alone, or a broken one"),
-        ("weights.h5", "x", r"weights.h5: unknown kind of file '.h5'; known: .safetensors, .pth, .pt$"),
+        (
+            "weights.h5",
+            "x",
+            r"weights.h5: unknown kind of file '.h5'; known: .safetensors, .pth, .pt, .tar, .ckpt, "
+            r".bin$",
+        ),
     ],
 )
 def test_a_file_that_holds_no_weights_is_refused_in_one_line(tmp_path, name, contents, message):
@@ -200,3 +207,64 @@ def test_a_checkpoint_is_no_state_dict(tmp_path):
     torch.save({"network": {"conv1.weight": torch.zeros(1)}, "epoch": 3}, tmp_path / "checkpoint.pth")
     with pytest.raises(ConfigError, match=r"holds no state dict, tensors by name; save network.state_dict\(\) alone$"):
         read_state(tmp_path / "checkpoint.pth")
+
+
+def published(state: dict[str, torch.Tensor]) -> dict[str, tuple[str, object]]:
+    """File name and content of weights as the field writes them, by what wrote them."""
+
+    def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+        return {prefix + name: value for name, value in state.items()}
+
+    zeros = {name: torch.zeros_like(value) for name, value in state.items()}
+    lightning = {"epoch": 1, "global_step": 10, "hyper_parameters": {"lr": 1e-3}}
+    return {
+        # The given inputs.
+        "torch": ("plain.pth", state),
+        "DataParallel": ("data_parallel.pth", prefixed("module.")),
+        "PyTorch's ImageNet example": ("model_best.pth.tar", {"epoch": 9, "state_dict": prefixed("module.")}),
+        "a training": ("wrapped.pth", {"epoch": 9, "state_dict": state}),
+        "Lightning": ("last.ckpt", {**lightning, "state_dict": prefixed("model.")}),
+        "Hugging Face": ("pytorch_model.bin", state),
+        "half precision": ("half.pth", {k: v.half() if v.is_floating_point() else v for k, v in state.items()}),
+        # Their siblings.
+        "torch.compile": ("compiled.pt", prefixed("_orig_mod.")),
+        "torch.compile in DataParallel": ("both.pt", prefixed("module._orig_mod.")),
+        "Lightning with another name": ("epoch=3.ckpt", {**lightning, "state_dict": prefixed("backbone.")}),
+        "timm with EMA": ("timm.pth.tar", {"state_dict": zeros, "state_dict_ema": state, "args": {"lr": 0.1}}),
+        "DeiT": ("deit.pth", {"model": state, "optimizer": {"state": {}}, "epoch": 3}),
+        "AveragedModel": ("swa.pt", {"n_averaged": torch.tensor(3), **prefixed("module.")}),
+    }
+
+
+WRITERS = list(published({}))
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_checkpoint_is_read_as_the_field_writes_it(tmp_path, writer):
+    torch.manual_seed(0)
+    state = ResNet(Bottleneck, [1, 1, 1, 1], num_classes=7).state_dict()
+    name, content = published(state)[writer]
+    torch.save(content, tmp_path / name)
+    network = create("resnet14", outputs=2, weights=str(tmp_path / name))
+    close = 1e-3 if writer == "half precision" else 0
+    for layer in ("conv1.weight", "layer4.0.conv3.weight", "layer4.0.bn3.running_var"):
+        torch.testing.assert_close(network.state_dict()[layer], state[layer], rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.7])
+def test_a_bit_that_changed_in_a_pth_is_noticed(tmp_path, place):
+    path = tmp_path / "weights.pth"
+    torch.save({"conv1.weight": torch.arange(3000.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="not a file of tensors alone, or a broken one"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("old", [b"\x80\x02}q\x00.", b"\x80\x02]q\x00.", b"\x80\x02K\x01.", b"(dp0\n.", b"\x80"])
+def test_any_old_pickle_is_one_line(tmp_path, old):
+    (tmp_path / "old.pth").write_bytes(old)
+    with pytest.raises(ConfigError) as caught:
+        read_state(tmp_path / "old.pth")
+    assert "\n" not in str(caught.value)

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from arlrepro import registry
 from arlrepro.errors import ConfigError
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.models.arl_cnn import size
@@ -373,10 +372,7 @@ def test_a_level_is_reached_by_the_upper_end_of_the_interval():
 
 
 def test_stored_sizes_are_those_of_the_networks():
-    stored = {
-        name: (row.parameters, row.multiply_adds)
-        for name, row in zip(registry.sizes().index, registry.sizes().itertuples(), strict=True)
-    }
+    stored = {name: (one.parameters, one.multiply_adds) for name, one in NETWORKS.items()}
     assert stored == {name: size(name) for name in NETWORKS}
 
 

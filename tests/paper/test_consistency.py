@@ -11,7 +11,6 @@ from arlrepro.paper.consistency import (
     checked_rows,
     compare_matrices,
     mcnemar_bounds,
-    mean_auc_agrees,
     possible_matrices,
     published_auc_intervals,
     second_opinion,
@@ -89,9 +88,9 @@ def test_published_means_are_means_of_the_published_aucs():
     for row, aucs in numbers.groupby("row"):
         by_task = {one.task: Reported(one.value, one.decimals) for one in aucs.itertuples()}
         if len(by_task) == 3:
-            mean = by_task.pop("mean")
-            assert mean_auc_agrees(list(by_task.values()), mean), row
-    assert not mean_auc_agrees([Reported(0.857, 3), Reported(0.948, 3)], Reported(0.904, 3))
+            mean, both = by_task.pop("mean"), by_task.values()
+            slack = mean.rounding + sum(one.rounding for one in both) / 2
+            assert abs(sum(one.value for one in both) / 2 - mean.value) <= slack, row
 
 
 def test_published_aucs_have_intervals_that_overlap():

@@ -5,7 +5,6 @@ import pytest
 from arlrepro.errors import ConfigError
 from arlrepro.paper.published import (
     LESIONS,
-    METRICS,
     POSITIVES,
     PUBLISHED_CSV,
     SOURCES,
@@ -13,6 +12,7 @@ from arlrepro.paper.published import (
     published_value,
     read_published,
 )
+from arlrepro.registry import CLASSES, METRICS
 
 HEADER = "row,origin,network,task,metric,value,source\n"
 
@@ -31,7 +31,7 @@ def test_every_number_has_a_source_and_every_gap_has_none():
 
 def test_every_row_has_a_place_for_every_figure():
     numbers = published()
-    figures = {*product(("melanoma", "seborrheic_keratosis"), METRICS), ("mean", "auc")}
+    figures = {*product(CLASSES, METRICS), ("mean", "auc")}
     for _, row in numbers.groupby("row"):
         assert set(zip(row["task"], row["metric"], strict=True)) == figures
         assert row[["origin", "network"]].drop_duplicates().shape == (1, 2)

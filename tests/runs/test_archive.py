@@ -3,17 +3,21 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from arlrepro.errors import RunError
 from arlrepro.profiles import SMOKE
 from arlrepro.registry import CLASSES
-from arlrepro.runs.archive import read_run, write_run
+from arlrepro.runs.archive import FILES, read_run, write_lesions, write_run
 from arlrepro.runs.study import Study, list_runs, read_study
+from arlrepro.storage import MANIFEST
 from helpers.made_runs import small_run
 
 
@@ -23,6 +27,20 @@ def written(tmp_path):
     (tmp_path / run.id).mkdir()
     write_run(run, tmp_path / run.id)
     return tmp_path / run.id
+
+
+@pytest.fixture
+def older(written):
+    """The same, as runs were written before they had a manifest."""
+    (written / MANIFEST).unlink()
+    return written
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(RunError) as caught:
+        read_run(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(str(folder)).removeprefix("/")
 
 
 def test_a_run_that_is_written_comes_back(written):
@@ -63,13 +81,13 @@ def test_a_folder_that_lacks_files_is_no_finished_run(written):
         read_run(written)
 
 
-def test_an_archive_of_another_version_is_refused(written):
-    stored = yaml.safe_load((written / "config.yaml").read_text())
-    (written / "config.yaml").write_text(yaml.safe_dump({**stored, "format": 99}))
-    with pytest.raises(
-        RunError, match=r"config.yaml: format 99, this version of arlrepro reads format 1; use the version"
-    ):
-        read_run(written)
+def test_an_archive_of_another_version_is_refused(older):
+    stored = yaml.safe_load((older / "config.yaml").read_text())
+    (older / "config.yaml").write_text(yaml.safe_dump({**stored, "format": 99}))
+    assert refusal(older) == (
+        "config.yaml: format 99, this version of arlrepro reads format 1; use the version that wrote it, or train the "
+        "run again"
+    )
 
 
 def test_a_folder_whose_config_is_anothers_is_refused(written):
@@ -87,12 +105,106 @@ def test_a_folder_whose_config_is_anothers_is_refused(written):
         (lambda t: pd.concat([t, t.head(1)]), "1 image ids stand twice: MADE_00"),
         (lambda t: t.drop(columns="split"), "columns ['image_id', 'melanoma'"),
         (lambda t: t.assign(melanoma=np.nan), "no score for melanoma, which joint scores"),
+        (lambda t: t.assign(melanoma="high"), "not only numbers in melanoma"),
+        (lambda t: t.assign(melanoma_label=2), "24 labels are not 0 or 1: MADE_00"),
+        (lambda t: t.assign(split="all"), "24 rows are of no split (training, validation, test): MADE_00"),
+        (lambda t: t.head(0), "no rows"),
     ],
 )
-def test_bad_predictions_are_refused(written, change, message):
-    change(pd.read_csv(written / "predictions.csv")).to_csv(written / "predictions.csv", index=False)
-    with pytest.raises(RunError, match=re.escape(message)):
-        read_run(written)
+def test_bad_predictions_are_refused(older, change, message):
+    change(pd.read_csv(older / "predictions.csv")).to_csv(older / "predictions.csv", index=False)
+    assert refusal(older).startswith(f"predictions.csv: {message}")
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+def test_any_byte_of_a_run_that_changes_is_noticed(written, data):
+    path = data.draw(st.sampled_from(sorted(written.iterdir())))
+    whole = path.read_bytes()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    damaged = bytearray(whole)
+    damaged[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(damaged)
+    try:
+        assert refusal(written)
+    finally:
+        path.write_bytes(whole)
+
+
+DAMAGE = {
+    "is empty": lambda whole: b"",
+    "is cut off": lambda whole: whole[: len(whole) // 2],
+    "is text": lambda whole: b"thesis, chapter 1: the end",
+    "is a picture": lambda whole: b"\x89PNG\r\n\x1a\n\x00\xff\xfe",
+    "is nested": lambda whole: b"[" * 100_000,
+    "has a number of 5,000 digits": lambda whole: whole.replace(b"1", b"1" * 5000, 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("name", sorted({*FILES, "focus.csv"} - {"attention.csv"}))
+def test_a_file_without_a_checksum_that_is_damaged_is_named_in_one_line(older, name, damage):
+    path = older / name
+    path.write_bytes(damage(path.read_bytes()))
+    try:
+        read_run(older)
+    except RunError as error:
+        assert str(error).startswith(f"{older}") and "\n" not in str(error) and len(str(error)) < 700
+        assert path.name in str(error) or name == "config.yaml"  # half of a config may be another run's
+    else:  # half of a table is a table, and a long number a number
+        assert name in ("history.csv", "focus.csv") or damage is DAMAGE["has a number of 5,000 digits"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("config.yaml", lambda stored: stored.pop("seed"), "no seed"),
+        ("config.yaml", lambda stored: stored.update(seed="one"), "seed must be a whole number"),
+        ("config.yaml", lambda stored: stored.update(task="cancer"), "unknown task 'cancer'; known: "),
+        ("environment.json", lambda stored: stored.pop("seconds"), "without seconds, or not as a run writes it"),
+        ("environment.json", lambda stored: stored.update(packages=[]), "without packages, or not as a run writes it"),
+        ("metrics.json", lambda stored: stored.pop("test"), "not the metrics of predictions.csv beside it"),
+        ("metrics.json", lambda stored: stored["test"].update(mean_auc=0.9), "not the metrics of predictions.csv"),
+    ],
+)
+def test_a_file_without_a_key_or_with_another_value_is_refused(older, name, change, message):
+    path = older / name
+    stored = yaml.safe_load(path.read_text())
+    change(stored)
+    path.write_text(json.dumps(stored))
+    assert refusal(older).startswith(f"{name}: {message}")
+
+
+@pytest.mark.parametrize("name", ["focus.csv", "SHA256SUMS", "history.csv"])
+def test_a_file_that_is_gone_is_missed(written, name):
+    (written / name).unlink()
+    if name == "SHA256SUMS":
+        assert read_run(written).id == written.name  # as runs were written before
+    else:
+        assert refusal(written).startswith(f": not a finished run, it lacks {name};")
+
+
+def test_a_table_that_was_put_beside_a_run_is_refused(written):
+    (written / "removal.csv").write_text("image_id,removed,melanoma,seborrheic_keratosis\n")
+    assert "not in its SHA256SUMS" in refusal(written)
+
+
+def test_half_the_lesions_dropped_from_every_run_are_missed(tmp_path):
+    """The given fault: each run alone is sound, its manifest too; only the list of lesions tells."""
+    run = small_run()
+    write_lesions(run, tmp_path)
+    for changed, message in (
+        (run.predictions.iloc[::2], "12 of 24 lesions that it must score are missing, by "),
+        (run.predictions.assign(image_id=[f"x{n}" for n in range(24)]), "24 of 24 lesions that it must score are miss"),
+        (run.predictions.assign(melanoma_label=run.predictions["seborrheic_keratosis_label"]), "16 lesions have "),
+        (pd.concat([run.predictions, run.predictions.head(1).assign(image_id="x")]), "1 of 25 lesions are none of "),
+    ):
+        folder = tmp_path / "smoke" / run.id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_run(replace(run, predictions=changed), folder)
+        assert refusal(folder).startswith(f"predictions.csv: {message}")
+    write_run(run, folder)
+    assert read_run(folder).id == run.id
 
 
 def test_a_study_reads_the_runs_of_its_own_experiments_and_names_what_is_missing(tmp_path):

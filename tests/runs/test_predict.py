@@ -1,6 +1,10 @@
 """Photographs: any size and usual format in, one line for each bad one, the others still scored."""
 
+import os
 import re
+import shutil
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,13 +16,27 @@ from typer.testing import CliRunner
 from arlrepro import paths
 from arlrepro.attention.overlay import overlay
 from arlrepro.cli import app
+from arlrepro.data import files
+from arlrepro.data.files import StoredFile
 from arlrepro.data.synthetic.dataset import draw_lesion
-from arlrepro.errors import DatasetError, RunError
+from arlrepro.errors import ConfigError, DatasetError, OutputError, RunError
+from arlrepro.evaluation.submission import read_scores
 from arlrepro.models.arl_cnn import build
 from arlrepro.profiles import SMOKE
+from arlrepro.runs import predict
 from arlrepro.runs.archive import WEIGHTS, Run, read_run, write_run
-from arlrepro.runs.predict import DRAWN, STATEMENT, find_run, score_photographs
+from arlrepro.runs.predict import (
+    DRAWN,
+    OTHER_FILES,
+    STATEMENT,
+    external_test_path,
+    find_photographs,
+    find_run,
+    photograph_ids,
+    score_photographs,
+)
 from arlrepro.runs.weights import save_weights
+from helpers.cases import case, case_with_links
 from helpers.made_runs import small_run
 
 
@@ -71,7 +89,7 @@ def test_bad_files_get_a_line_each_and_the_others_their_scores(run, lesion, tmp_
     assert sorted(scored.table["image_id"]) == ["good", "one_pixel"]
     assert sorted(scored.failed) == [str(inputs / name) for name in ("empty.jpg", "huge.png", "text.jpg")]
     assert all("\n" not in line for line in scored.failed.values())
-    assert "100000000 pixels" in scored.failed[str(inputs / "huge.png")]
+    assert "has 100 million pixels" in scored.failed[str(inputs / "huge.png")]
 
 
 def test_the_command_scores_the_good_prints_the_statement_and_ends_with_status_one(run, lesion, tmp_path):
@@ -99,7 +117,9 @@ def test_what_is_written_says_that_it_is_no_medical_device(run, lesion, tmp_path
     lesion.save(tmp_path / "a.png")
     score_photographs([tmp_path / "a.png"], run, tmp_path / "out", "cpu")
     table = pd.read_csv(tmp_path / "out" / "predictions.csv")
-    assert list(table.columns) == ["image_id", "melanoma", "seborrheic_keratosis", "note"]
+    assert list(table.columns) == ["image_id", "melanoma", "seborrheic_keratosis", "file", "note"]
+    assert table["file"].tolist() == [str(tmp_path / "a.png")]
+    assert read_scores(tmp_path / "out" / "predictions.csv").index.tolist() == ["a"], "arlrepro score takes it"
     assert table["note"].tolist() == [f"{STATEMENT} {DRAWN}"], "made runs are of the profile on drawn images"
     assert SMOKE.experiment.data.source == "synthetic"
     assert Image.open(tmp_path / "out" / "a.png").text["Comment"] == f"{STATEMENT} {DRAWN}"
@@ -111,6 +131,132 @@ def test_two_files_of_one_name_keep_apart(run, lesion, tmp_path):
         lesion.save(tmp_path / folder / "a.png")
     scored = score_photographs([tmp_path / "x", tmp_path / "y"], run, tmp_path / "out", "cpu")
     assert scored.table["image_id"].tolist() == ["a", "a-2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["l/mole.jpg", "r/mole-2.jpg", "r/mole.jpg"], ["mole", "mole-2", "mole-3"]),
+        (["l/mole.jpg", "r/mole.jpg", "r/mole-2.jpg"], ["mole", "mole-3", "mole-2"]),
+        (["mole.jpg", "MOLE.JPG", "Mole.png"], ["mole", "MOLE-2", "Mole-3"]),
+        (["Muttermal_\udce4.jpg", "Muttermal_\udcf6.jpg"], ["Muttermal__", "Muttermal__-2"]),
+        (["a\u0308.jpg", "\xe4.jpg"], ["\xe4", "\xe4-2"]),
+        (["..jpg", "a\nb.jpg", "C:\\d\\x.jpg", 'a"b?.jpg', " .jpg"], ["image", "a_b", "x", "a_b_", "image-2"]),
+        (["\u4e00" * 80 + ".jpg", "\u4e00" * 81 + ".jpg"], ["\u4e00" * 50, "\u4e00" * 50 + "-2"]),
+    ],
+)
+def test_ids_are_unique_and_can_be_written(tmp_path, names, ids):
+    found = photograph_ids([StoredFile(Path("x"), name, 0) for name in names])
+    assert found == ids
+    for one in found:
+        (tmp_path / f"{one}.png").touch()
+    assert len(list(tmp_path.iterdir())) == len({one.casefold() for one in found}) == len(names)
+
+
+def test_ids_of_many_files_of_one_name_take_no_square_of_time():
+    many = [StoredFile(Path("x"), f"{folder}/IMG.jpg", 0) for folder in range(50_000)]
+    assert len(set(photograph_ids(many))) == len(many)
+
+
+def test_the_reported_names_are_scored_and_drawn_each(run, tmp_path):
+    left, latin = case("07-names-collide"), case("06-latin1-file-name")
+    shutil.copy(os.fsencode(latin / "other.jpg"), os.fsencode(tmp_path) + b"/Muttermal_\xe4.jpg")
+    scored = score_photographs([left, tmp_path], run, tmp_path / "out", "cpu")
+    assert scored.failed == {} and scored.table["image_id"].is_unique and len(scored.table) == 4
+    written = pd.read_csv(tmp_path / "out" / "predictions.csv")["image_id"]
+    assert written.tolist() == scored.table["image_id"].tolist()
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.png")) == sorted(written)
+
+
+def test_rows_are_written_as_they_come_and_one_fault_costs_one_image(run, lesion, tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        lesion.save(tmp_path / f"{name}.png")
+    drawn = iter([None, OSError(28, "No space left on device"), None])
+
+    def draw(image, activation):
+        if fault := next(drawn):
+            raise fault
+        return overlay(image, activation)
+
+    monkeypatch.setattr(predict, "overlay", draw)
+    scored = score_photographs([tmp_path], run, tmp_path / "out", "cpu")
+    assert pd.read_csv(tmp_path / "out" / "predictions.csv")["image_id"].tolist() == ["a", "b", "c"]
+    assert scored.failed == {
+        str(tmp_path / "b.png"): f"{tmp_path}/b.png: scored, but its picture is not written "
+        "([Errno 28] No space left on device)."
+    }
+
+
+def test_an_interrupted_scoring_keeps_the_rows_before(run, lesion, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        lesion.save(tmp_path / f"{name}.png")
+    decode = predict.decode_image
+
+    def interrupted(file):
+        if file.stem == "b":
+            raise KeyboardInterrupt
+        return decode(file)
+
+    monkeypatch.setattr(predict, "decode_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        score_photographs([tmp_path], run, tmp_path / "out", "cpu")
+    assert pd.read_csv(tmp_path / "out" / "predictions.csv")["image_id"].tolist() == ["a"]
+
+
+def test_memory_that_is_not_there_costs_one_image(run, lesion, tmp_path, monkeypatch):
+    lesion.save(tmp_path / "a.png")
+    lesion.save(tmp_path / "b.png")
+    decode = predict.decode_image
+
+    def scarce(file):
+        if file.stem == "a":
+            raise MemoryError("3.64 TiB")
+        return decode(file)
+
+    monkeypatch.setattr(predict, "decode_image", scarce)
+    scored = score_photographs([tmp_path], run, tmp_path / "out", "cpu")
+    assert scored.table["image_id"].tolist() == ["b"]
+    assert scored.failed == {str(tmp_path / "a.png"): f"{tmp_path}/a.png: not scored (MemoryError: 3.64 TiB)."}
+
+
+def test_what_is_passed_over_in_folders_is_counted_by_reason(lesion, tmp_path):
+    for name in ("own.jpg", "IMG_1.HEIC", "._own.jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find_photographs([tmp_path, tmp_path / "own.jpg"])
+    assert [file.base for file in found.files] == ["own.jpg"]
+    assert {reason: len(names) for reason, names in found.skipped.items()} == {
+        files.FOREIGN: 1, files.HIDDEN: 1, OTHER_FILES: 1,
+    }  # fmt: skip
+
+
+def test_photographs_are_found_through_links_and_in_archives(tmp_path):
+    linked = case_with_links("03-symlinked-image-folder", tmp_path / "case")
+    assert len(find_photographs([linked / "photos"]).files) == 5
+    with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
+        archive.writestr("d\\own.jpg", b"x")
+    assert [file.stem for file in find_photographs([tmp_path / "sent.zip"]).files] == ["own"]
+
+
+def test_a_pipe_is_named_and_not_waited_for(run, lesion, tmp_path):
+    lesion.save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    scored = score_photographs([tmp_path / "pipe.jpg", tmp_path / "a.png"], run, tmp_path / "out", "cpu")
+    assert list(scored.failed) == [str(tmp_path / "pipe.jpg")] and len(scored.table) == 1
+
+
+@pytest.mark.parametrize("inside", ["x", "x/y/z"])
+def test_an_output_folder_below_a_file_is_refused_in_one_line(run, lesion, tmp_path, inside):
+    lesion.save(tmp_path / "a.png")
+    said = r"a\.png/[xyz/]+: cannot be written \(Not a directory\); a part of its path is a file: name another folder$"
+    with pytest.raises(OutputError, match=said):
+        score_photographs([tmp_path / "a.png"], run, tmp_path / "a.png" / inside, "cpu")
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "", ".x", "a b", "x" * 250_000])
+def test_an_external_test_is_archived_nowhere_else(name):
+    with pytest.raises(ConfigError, match=r"^--name .{1,120}: letters, digits, `_`, `-` and `\.` only") as caught:
+        external_test_path("isic2017-256", name)
+    assert len(str(caught.value)) < 250
 
 
 def test_an_output_folder_with_something_in_it_is_left_alone(run, lesion, tmp_path):

@@ -1,6 +1,7 @@
 """Runs: made once, whole or not at all, and archived without their weights."""
 
 import re
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -8,18 +9,18 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
+from filelock import FileLock
 from safetensors.torch import save_file
 
-from arlrepro import cli, paths
+from arlrepro import cli, paths, storage
 from arlrepro.book.figures import attention
 from arlrepro.book.figures.lesions import real_lesions
 from arlrepro.config import DataConfig
 from arlrepro.data import datasets, isic
-from arlrepro.data.patches import evaluation_boxes
 from arlrepro.data.synthetic import dataset as synthetic
-from arlrepro.errors import ConfigError, DatasetError, RunError
+from arlrepro.errors import ConfigError, DatasetError, OutputError, RunError
 from arlrepro.models.devices import choose_device
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.profiles import PAPER, PROFILES, SMOKE, Profile
 from arlrepro.registry import CLASSES
 from arlrepro.runs import archive, baselines, runner
@@ -95,7 +96,7 @@ def test_runs_that_are_archived_are_left_out_where_only_missing_ones_are_asked_f
     monkeypatch.setattr(runner, "train_or_load", lambda one, seed, *_, **__: made.append(one.run_id(seed)) or arl)
     found = runner.reproduce("tiny", missing_only=True)
     assert made == [arl.id]
-    assert [run.folder for run in found.runs] == [archived]
+    assert [run.folder for run in found.runs] == [archived, arl.folder]
 
 
 def test_lesions_drawn_by_other_code_are_noticed(study, place, tiny, monkeypatch):
@@ -126,8 +127,7 @@ def test_a_run_of_other_images_is_refused(study, place, tiny):
 def test_the_stored_weights_give_the_stored_scores(study, tiny):
     run = study.of("arl_cnn14")[0]
     datamodule = runner.set_up_data(run.experiment, "", "cpu")
-    boxes = evaluation_boxes(run.experiment.patches, run.experiment.evaluation)
-    scores = score(load_network(run, "cpu"), datamodule.lesions("test"), boxes, run.experiment.patches)
+    scores = Predictor(load_network(run, "cpu"), run.experiment).scores(datamodule.lesions("test"))
     stored = run.of("test")[["melanoma", "seborrheic_keratosis"]].to_numpy()
     np.testing.assert_allclose(scores, stored, atol=1e-6)
 
@@ -141,6 +141,97 @@ def test_an_archived_run_has_the_same_numbers_and_no_weights(study, place):
     pd.testing.assert_frame_equal(archived.predictions, run.predictions)
     with pytest.raises(RunError, match=f"^{run.id}: no weights.safetensors in .*; archived runs keep none: train it"):
         load_network(archived)
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize("step", ["archive", "measure_again"])
+def test_a_run_is_whole_wherever_the_writing_of_another_in_its_place_ends(study, place, monkeypatch, step):
+    """The given faults: archiving again deleted before it renamed; `measure` rewrote predictions.csv in place."""
+    live = study.runs[0].folder
+    target = runner.archive(live, paths.archived_folder("tiny"))
+    folder = target if step == "archive" else live
+    before, written = contents(folder), []
+    monkeypatch.setattr("arlrepro.runs.measures.of_run", lambda run, *_: run)
+    write_text = storage.write_text
+
+    def stop_at(number):
+        written.clear()
+
+        def write(path, text):
+            written.append(path)
+            if len(written) > number:
+                raise OSError(28, "No space left on device")
+            write_text(path, text)
+
+        monkeypatch.setattr(storage, "write_text", write)
+
+    for number in (0, 1, len(before) // 2, len(before) - 2):
+        stop_at(number)
+        with pytest.raises(OSError, match="No space left"):
+            runner.archive(live, target.parent) if step == "archive" else runner.measure_again(live, device="cpu")
+        assert contents(folder) == before
+        assert not list(folder.parent.glob("*.new"))
+    stop_at(1000)
+    if step == "archive":
+        runner.archive(live, target.parent)
+        assert contents(folder) == before
+    else:
+        runner.measure_again(live, device="cpu")
+        assert contents(folder).keys() == before.keys()
+    assert archive.read_run(folder).metrics == study.runs[0].metrics
+
+
+def test_a_run_archived_before_there_were_manifests_gets_one_and_changes_in_nothing_else(study, place):
+    target = runner.archive(study.runs[0].folder, paths.archived_folder("tiny"))
+    before = contents(target)
+    (target / "SHA256SUMS").unlink()
+    assert runner.archive(target, target.parent) == target
+    assert contents(target) == before
+
+
+def test_lesions_that_the_archive_lists_must_all_be_scored(study, place):
+    runner.archive(study.runs[0].folder, paths.archived_folder("tiny"))
+    [path] = (place / "results").glob("lesions-*.csv")
+    assert len(pd.read_csv(path)) == 18
+    path.write_text(path.read_text() + "another,test,0,0\n")
+    with pytest.raises(RunError, match="1 of 19 lesions that it must score are missing"):
+        runner.archive(study.runs[0].folder, paths.archived_folder("tiny"))
+    path.unlink()
+
+
+def test_a_run_that_another_process_has_just_made_is_not_trained_again(study, place, monkeypatch):
+    run, done = study.runs[0], study.runs[0].folder
+    datamodule, made = runner.set_up_data(run.experiment, "", "cpu"), []
+    monkeypatch.setattr(runner, "_train_and_write", lambda *_: pytest.fail("trained again"))
+    second = threading.Thread(
+        target=lambda: made.append(
+            runner.train_or_load(run.experiment, run.seed, done.parent, datamodule=datamodule, device="cpu")
+        )
+    )
+    aside = done.rename(done.with_name("aside"))
+    with FileLock(f"{done}.lock"):
+        second.start()
+        second.join(timeout=1)
+        aside.rename(done)
+    second.join(timeout=60)
+    assert [one.id for one in made] == [run.id]
+
+
+def test_a_checkpoint_left_by_a_kill_after_the_run_had_its_name_is_removed(study):
+    run = study.runs[0]
+    (run.folder / "state").write_bytes(b"of the last epoch")
+    assert runner.train_or_load(run.experiment, run.seed, run.folder.parent).id == run.id
+    assert not (run.folder / "state").exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_images_are_decoded(place, tiny, monkeypatch):
+    monkeypatch.setattr(runner, "set_up_data", lambda *_: pytest.fail("decoded first"))
+    (place / "file").touch()
+    with pytest.raises(OutputError, match=r"a part of its path is a file: name another folder$"):
+        runner.train_or_load(tiny.experiments()[0], 9, place / "file" / "runs")
 
 
 def test_real_lesions_come_with_the_maps_and_scores_of_every_network(study):
@@ -294,9 +385,9 @@ def test_a_device_that_is_not_here_is_said(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_gpu_gives_the_scores_of_the_cpu(study):
     run = study.of("arl_cnn14")[0]
-    boxes = evaluation_boxes(run.experiment.patches, run.experiment.evaluation)
+    exact = replace(run.experiment, train=replace(run.experiment.train, precision="fp32"))
     both = []
     for device in ("cpu", "cuda"):
         lesions = runner.set_up_data(run.experiment, "", device).lesions("test")
-        both.append(score(load_network(run, device), lesions, boxes, run.experiment.patches, "fp32"))
+        both.append(Predictor(load_network(run, device), exact).scores(lesions))
     np.testing.assert_allclose(*both, atol=1e-4)

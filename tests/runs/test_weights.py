@@ -1,6 +1,7 @@
 """Rounded weights: half the size, nearly the scores, found by a run's id, refused where they would change a score."""
 
 import json
+import random
 import re
 import tomllib
 from dataclasses import replace
@@ -10,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from arlrepro import paths
 from arlrepro.config import from_dict
-from arlrepro.data.patches import evaluation_boxes
 from arlrepro.errors import RunError
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.paths import committed_weights
 from arlrepro.runs import archive, predict, runner, weights
 from arlrepro.runs.archive import WEIGHTS, write_run
 from arlrepro.runs.weights import TOLERANCE, commit_weights, round_weights
+from arlrepro.storage import MANIFEST, read_sums, write_sums
 from arlrepro.training.trainer import train
 from helpers.made_runs import small_run
 
@@ -49,15 +50,11 @@ def test_rounding_halves_the_file_and_hardly_changes_a_score(live, short, valida
     assert path == committed_weights(live.name)
     assert path.stat().st_size < 0.51 * (live / WEIGHTS).stat().st_size
     run = archive.read_run(live)
-    boxes = evaluation_boxes(short.patches, short.evaluation)
-
-    def scores(network: torch.nn.Module) -> np.ndarray:
-        return score(network, validation, boxes, short.patches, short.train.precision)
-
     network = weights.load_network(run, "cpu")
-    before = scores(network)
+    predictor = Predictor(network, short)
+    before = predictor.scores(validation)
     network.load_state_dict(load_file(path))
-    change = np.abs(scores(network) - before).max()
+    change = np.abs(predictor.scores(validation) - before).max()
     assert 0 < change < TOLERANCE
     assert all(value.dtype == torch.float32 for value in network.parameters())
 
@@ -97,6 +94,49 @@ def test_an_archived_run_is_loaded_from_its_committed_weights(live, checkout, mo
     half = load_file(committed_weights(run.id))
     for name, value in weights.load_network(run, "cpu").state_dict().items():
         torch.testing.assert_close(value, half[name].to(value.dtype))
+
+
+def test_no_bit_of_weights_that_changes_is_loaded(live, checkout):
+    """The given fault, 30 of 30 in tensor data: of a live run's weights and of committed ones."""
+    committed = commit_weights(live)
+    archived = runner.archive(live, checkout / "results" / "smoke")
+    generator = random.Random(0)
+    for path, run in ((live / WEIGHTS, archive.read_run(live)), (committed, archive.read_run(archived))):
+        if path.parent == live:
+            write_sums(live, [WEIGHTS, *(name for name in read_sums(live) if name != WEIGHTS)])
+        whole = path.read_bytes()
+        for _ in range(5):
+            damaged = bytearray(whole)
+            damaged[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
+            path.write_bytes(damaged)
+            with pytest.raises(RunError, match=r"not the bytes that were written \(SHA-256 "):
+                weights.load_network(run, "cpu")
+        path.write_bytes(whole)
+        weights.load_network(run, "cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"half", b"another", b"NaN"])
+def test_weights_without_a_checksum_that_are_damaged_are_named_in_one_line(live, content):
+    path, run = live / WEIGHTS, archive.read_run(live)
+    whole, sums = path.read_bytes(), (live / MANIFEST).read_bytes()
+    (live / MANIFEST).unlink()
+    try:
+        if content == b"half":
+            path.write_bytes(whole[: len(whole) // 2])
+        elif content == b"another":
+            save_file({"weight": torch.zeros(1)}, path)
+        elif content == b"NaN":
+            state = load_file(path)
+            save_file({**state, "fc.bias": torch.full_like(state["fc.bias"], torch.nan)}, path)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(RunError) as caught:
+            weights.load_network(run, "cpu")
+        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+        assert str(caught.value).endswith("restore the file, or train the run again")
+    finally:
+        path.write_bytes(whole)
+        (live / MANIFEST).write_bytes(sums)
 
 
 def test_without_any_weights_the_way_to_them_is_said(live, checkout, monkeypatch):

@@ -18,10 +18,9 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from arlrepro.data.patches import evaluation_boxes
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.models.arl_cnn import build
-from arlrepro.models.inference import score
+from arlrepro.models.inference import Predictor
 from arlrepro.profiles import SMOKE
 from arlrepro.training.checkpoint import Checkpoint
 from arlrepro.training.distributed import use_deterministic_kernels
@@ -64,8 +63,7 @@ def test_a_cosine_rises_over_its_warm_up_and_falls_to_nothing(training, validati
 def test_the_last_state_is_kept_where_the_protocol_says_so(training, validation):
     kept = {keep: train(short_experiment(keep=keep), 0, training, validation) for keep in ("best", "last")}
     aucs = kept["last"].history.filter(like="validation_auc").mean(axis=1)
-    boxes = evaluation_boxes(kept_patches := short_experiment().patches, short_experiment().evaluation)
-    scores = score(kept["last"].network, validation, boxes, kept_patches)
+    scores = Predictor(kept["last"].network, short_experiment()).scores(validation)
     found = np.mean([roc_auc_score(validation.labels[:, i], scores[:, i]) for i in range(2)])
     assert found == pytest.approx(aucs.iloc[-1])
 
@@ -214,8 +212,7 @@ def test_a_gpu_whose_memory_is_too_small_is_told_what_to_lower(short, training, 
 
 def test_the_best_state_is_kept_not_the_last(short, validation, trained):
     mean = trained.history[["validation_auc_melanoma", "validation_auc_seborrheic_keratosis"]].mean(axis=1)
-    boxes = evaluation_boxes(short.patches, short.evaluation)
-    scores = score(trained.network, validation, boxes, short.patches, short.train.precision)
+    scores = Predictor(trained.network, short).scores(validation)
     ours = np.mean([roc_auc_score(validation.labels[:, c], scores[:, c]) for c in (0, 1)])
     assert ours == pytest.approx(mean.max())
 
@@ -253,19 +250,3 @@ def test_a_class_missing_from_a_split_is_said_before_the_first_epoch(short, trai
 def test_too_few_images_for_a_batch_are_said(short, training, validation):
     with pytest.raises(DatasetError, match=r"^24 training patches an epoch do not fill a batch of 64; lower"):
         train(replace(short, train=replace(short.train, batch_size=64)), 0, training, validation)
-
-
-def test_a_score_is_the_mean_probability_over_the_patches(short, validation):
-    network = build(short, 0, torch.device("cpu")).eval()
-    boxes = evaluation_boxes(short.patches, short.evaluation)
-    every = score(network, validation, boxes, short.patches, "fp32")
-    each = [score(network, validation, boxes[slice(k, k + 1)], short.patches, "fp32") for k in range(len(boxes))]
-    np.testing.assert_allclose(every, np.mean(each, axis=0), atol=1e-5)
-
-
-def test_scores_do_not_depend_on_the_batch(short, validation):
-    network = build(short, 0, torch.device("cpu"))
-    boxes = evaluation_boxes(short.patches, short.evaluation)
-    together = score(network, validation, boxes, short.patches, "fp32", lesions_per_batch=12)
-    alone = score(network, validation, boxes, short.patches, "fp32", lesions_per_batch=1)
-    np.testing.assert_allclose(together, alone, atol=1e-5)

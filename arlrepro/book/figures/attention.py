@@ -17,7 +17,7 @@ from arlrepro.book.figures.lesions import kind_of
 from arlrepro.book.figures.style import INK, Plane, canvas, draw_outline, enlarge, grey, mean_curve, no_runs, show
 from arlrepro.book.tables.attention import CURVES
 from arlrepro.errors import RunError
-from arlrepro.registry import CLASSES, COLOURS
+from arlrepro.registry import CLASSES, COLOURS, NETWORKS
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import Study, present
 
@@ -171,7 +171,7 @@ def _blocks(run: Run) -> list[str]:
 
 def alphas(study: Study) -> Figure:
     """How large the weight α of the attention term gets: by block at the end of training, and over the epochs."""
-    arl = [network for network in present(study) if network.startswith("arl")]
+    arl = [network for network in present(study) if NETWORKS[network].attention == "arl"]
     if not arl:
         return no_runs(study, " of a network with ARL blocks")
     with canvas(1, 1 + len(arl), width=3.2 + 3.8 * len(arl), height=3.3, sharey=True) as (figure, axes):

@@ -17,7 +17,7 @@ from arlrepro.book.tables.calibration import scored_splits
 from arlrepro.evaluation import calibration, formatting
 from arlrepro.evaluation.power import correlation_of_areas, detectable_difference
 from arlrepro.paper.claims import Verdict
-from arlrepro.paper.published import LESIONS, POSITIVES, published_value
+from arlrepro.paper.published import LESIONS, POSITIVES, published_gain
 from arlrepro.registry import CLASSES, COLOURS, SPLITS, TASK_COLOURS
 from arlrepro.runs import estimates
 from arlrepro.runs.study import Study, present, scored, shared_runs
@@ -148,20 +148,25 @@ def detectable() -> Figure:
         left, right = axes[0]
         correlations = np.linspace(0, 0.98, 50)
         for task, colour in TASK_COLOURS.items():
-            low, high = (published_value(network, f"{task}.auc") for network in ("resnet50", "arl_cnn50"))
-            assert low is not None and high is not None
+            gain = published_gain(f"{task}.auc")
+            assert gain is not None
             in_test = POSITIVES["test"][task], LESIONS["test"]
             everywhere = sum(POSITIVES[split][task] for split in SPLITS), sum(LESIONS.values())
             for style, (positives, lesions) in {"-": in_test, "--": everywhere}.items():
-                smallest = [detectable_difference(low, positives, lesions - positives, one) for one in correlations]
+                smallest = [
+                    detectable_difference(gain.before, positives, lesions - positives, one) for one in correlations
+                ]
                 label = f"{registry.TASK_WORDS[task]}, {lesions:,} lesions"
                 left.plot(correlations, smallest, style, color=colour, label=label)
-            left.axhline(high - low, color=colour, lw=1, ls=":")
+            left.axhline(gain.value, color=colour, lw=1, ls=":")
             left.text(
-                0.0, high - low, f"the paper's, {registry.TASK_WORDS[task]}", color=colour, va="bottom", fontsize=8
+                0.0, gain.value, f"the paper's, {registry.TASK_WORDS[task]}", color=colour, va="bottom", fontsize=8
             )
             positives, lesions = in_test
-            of_areas = [correlation_of_areas(low, high, positives, lesions - positives, one) for one in correlations]
+            of_areas = [
+                correlation_of_areas(gain.before, gain.after, positives, lesions - positives, one)
+                for one in correlations
+            ]
             right.plot(correlations, of_areas, color=colour, label=registry.TASK_WORDS[task])
         left.set(title="smallest difference found at 80 % power", xlabel="correlation of the two AUC estimates")
         left.set_ylim(0, None)

@@ -134,6 +134,7 @@ def real_lesions(study: Study, data: str, seed: int = 0) -> Looked:
         seed: of the choice.
     """
     from arlrepro.attention.cam import maps_of
+    from arlrepro.models.inference import Predictor
 
     of_runs = {network: _with_weights(study, network, study.profile.seeds[0]) for network in study.profile.networks}
     kinds = hits_and_misses(of_runs[study.profile.networks[-1]], seed)
@@ -147,7 +148,10 @@ def real_lesions(study: Study, data: str, seed: int = 0) -> Looked:
     )
     lesions = {one: (datamodule.images.pixels[row[one]], mask) for one, mask in zip(kinds, masks, strict=True)}
     loaded = datamodule.at(rows)
-    maps = {network: maps_of(weights.load_network(run), loaded, run.experiment) for network, run in of_runs.items()}
+    maps = {
+        network: maps_of(Predictor(weights.load_network(run), run.experiment), loaded)
+        for network, run in of_runs.items()
+    }
     scores = {network: run.predictions for network, run in of_runs.items()}
     return Looked(lesions, maps, scores, kinds)
 

@@ -38,10 +38,10 @@ CURVES = ("deletion", "insertion")
 
 def lacking(study: Study) -> str:
     """Which measures of where networks look the runs of a study lack, a line each."""
-    for_arl, of_scores = {"removal", "terms"}, {"scales"}
+    for_arl, elsewhere = {"removal", "terms"}, {"scales", "mean_maps"}
     told = []
     for run in study.runs:
-        wanted = set(MEASURES) - of_scores - (set() if len(run.attention) else for_arl)
+        wanted = set(MEASURES) - elsewhere - (set() if len(run.attention) else for_arl)
         absent = [one for one in MEASURES if one in wanted and one not in run.measures]
         if "focus" in run.measures and "overlap" not in run.measures["focus"]:
             absent.append("overlap in focus")

@@ -17,7 +17,7 @@ from arlrepro.evaluation.comparisons import equivalence_p, holm
 from arlrepro.evaluation.intervals import Difference
 from arlrepro.paper.claims import Verdict
 from arlrepro.paper.published import published, published_effect, published_value
-from arlrepro.registry import AUCS, CLASSES, OURS, PAPER, ROWS, parameters
+from arlrepro.registry import AUCS, CLASSES, NETWORKS, OURS, PAIR, PAPER, ROWS
 from arlrepro.runs import estimates
 from arlrepro.runs.crossvalidation import difference, fold_auc, pairs
 from arlrepro.runs.study import Study, every_network, partners
@@ -51,12 +51,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
         the last columns name with what the interval covers. Empty: not known, or not run.
     """
     shown = list(dict.fromkeys([*study.profile.networks, *networks_of_paper()]))
-    shown.sort(
-        key=lambda network: (
-            list(registry.NETWORK_WORDS).index(network) // 2,
-            list(registry.NETWORK_WORDS).index(network),
-        )
-    )
+    shown.sort(key=list(NETWORKS).index)
     rows = {}
     for network in shown:
         for task, quantities in ROWS.items():
@@ -135,7 +130,7 @@ def differences(study: Study) -> pd.DataFrame:
 
 def _margin(quantity: str) -> float | None:
     """Below which difference two networks are called equivalent: the published gain of ARL-CNN50 over ResNet-50."""
-    return published_effect(("resnet50", "arl_cnn50"), quantity)
+    return published_effect(PAIR, quantity)
 
 
 def _equivalence_p(found: Difference, margin: float | None) -> float:
@@ -154,7 +149,7 @@ def networks(study: Study) -> pd.DataFrame:
     """
     every = every_network(study)
     rows = {}
-    for network in registry.NETWORK_WORDS:
+    for network, entry in NETWORKS.items():
         row: dict[tuple[str, str], str] = {}
         over = ""
         for quantity in AUCS:
@@ -163,9 +158,8 @@ def networks(study: Study) -> pd.DataFrame:
             row[registry.QUANTITIES[quantity], OURS] = formatting.with_interval(ours.estimate) if ours else ""
             over = ours.over if ours else over
         runs = every.of(network)
-        count = parameters().get(network)
         minutes = [run.environment["seconds"] / 60 for run in runs]
-        row["", "parameters"] = f"{count:,}" if count else ""
+        row["", "parameters"] = f"{entry.parameters:,}"
         row["our runs", "seeds"] = formatting.seeds(tuple(run.seed for run in runs)) if runs else "not run"
         row["our runs", "interval over"] = over
         row["our runs", "started from"] = registry.start(runs[0].experiment.network.weights) if runs else ""

@@ -16,7 +16,7 @@ from arlrepro.errors import RunError
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.paths import RESULTS, root
-from arlrepro.registry import FROM_IMAGENET, IMAGENET, LITE, parameters, sizes
+from arlrepro.registry import NETWORKS
 from arlrepro.runs import estimates
 from arlrepro.runs.estimates import Outcome, known
 from arlrepro.runs.study import Study, every_network, partners, read_companions
@@ -37,7 +37,7 @@ def variants(study: Study) -> pd.DataFrame:
     """
     rows = {}
     for resnet, arl in partners(study):
-        if arl.startswith("arl"):
+        if NETWORKS[arl].attention == "arl":
             rows[arl, "as it is"] = _cells(study, arl)
             gain = known(estimates.difference, study, (resnet, arl), QUANTITY)
             rows[arl, f"α fixed at zero, {registry.network(resnet)}"] = _cells(study, resnet, gain)
@@ -63,7 +63,7 @@ def terms(study: Study) -> pd.DataFrame:
     """
     rows = []
     parts = {"as it is": study, **read_companions(study, "ablation")}
-    for arl in [network for _, network in partners(study) if network.startswith("arl")]:
+    for arl in [network for _, network in partners(study) if NETWORKS[network].attention == "arl"]:
         for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
             sizes = {row["block"]: row for row in attention.term_sizes(there).to_dict("records")}
@@ -177,17 +177,17 @@ def trainable() -> pd.DataFrame:
         beside a random draw.
     """
     rows = []
-    for network, size in sizes().iterrows():
-        kind, depth = (network, "") if network in LITE else (str(network)[:-2], str(network)[-2:])
-        plain = f"resnet{depth}" if depth else LITE[0]
-        part = FROM_IMAGENET.get(kind, "all but the head and its gates")
+    families = list(dict.fromkeys(one.plain for one in NETWORKS.values()))
+    for network in sorted(NETWORKS.values(), key=lambda one: families.index(one.plain)):
+        rest = {"": "", "arl": " and α"}.get(network.attention, " and its gates")
+        more = network.parameters - NETWORKS[network.plain].parameters
         rows.append(
             {
-                "network": registry.network(str(network)),
-                "parameters": f"{size['parameters']:,}",
-                "more than the plain network": f"{size['parameters'] - parameters()[plain]:+,}",
-                "multiply-adds, millions": f"{size['multiply_adds'] / 1e6:,.1f}",
-                "from ImageNet": part if network in (*IMAGENET, *LITE) else "nothing",
+                "network": network.words,
+                "parameters": f"{network.parameters:,}",
+                "more than the plain network": f"{more:+,}",
+                "multiply-adds, millions": f"{network.multiply_adds / 1e6:,.1f}",
+                "from ImageNet": f"all but the head{rest}" if network.pretrained else "nothing",
             }
         )
     return pd.DataFrame(rows)
@@ -202,7 +202,7 @@ def costs(study: Study) -> pd.DataFrame:
         rows.append(
             {
                 "network": registry.network(network),
-                "parameters": f"{parameters()[network]:,}" if network in parameters() else "",
+                "parameters": f"{NETWORKS[network].parameters:,}",
                 "runs": len(runs),
                 "minutes a run, median": formatting.number(float(np.median(minutes)), 1) if runs else "",
                 "shortest to longest": f"{min(minutes):.1f} to {max(minutes):.1f}" if runs else "",

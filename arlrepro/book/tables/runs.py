@@ -93,9 +93,10 @@ def sheets(study: Study) -> "HTML":
 
     parts = []
     for profile_name, runs in runs_of(study).items():
-        parts.append(f"<h3>{profile_name}</h3>")
+        name = html.escape(profile_name)  # of a folder, which anyone may have named
+        parts.append(f"<h3>{name}</h3>")
         for network in dict.fromkeys(run.network for run in runs):
-            parts.append(f'<section id="{profile_name}-{network}" data-name="{registry.network(network)}">')
+            parts.append(f'<section id="{name}-{network}" data-name="{registry.network(network)}">')
             parts += [_sheet(run, profile_name) for run in runs if run.network == network]
             parts.append("</section>")
     return HTML("\n".join(parts) or "<p>No run is there yet.</p>")
@@ -117,7 +118,7 @@ def _sheet(run: Run, profile_name: str) -> str:
     }
     rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items() if text)
     files = "".join(
-        f'<li><a href="../{in_site}/{name}">{name}</a>: {SAYS.get(name, "measured with the weights")}</li>'
+        f'<li><a href="../{html.escape(in_site)}/{name}">{name}</a>: {SAYS.get(name, "measured with the weights")}</li>'
         for name in _files(run)
     )
     settings = html.escape(yaml.safe_dump(to_dict(run.experiment), sort_keys=False))

@@ -228,11 +228,3 @@ def write_tables(lesions: pd.DataFrame, root: Path, images: dict[str, zipfile.Zi
         (root / f"{OFFICIAL[split]}_Part3_GroundTruth.csv").write_bytes(labels.encode())
     truth = lesions[["image_id", "split", "kind", "difficulty", "signs"]].to_csv(index=False, lineterminator="\n")
     (root / "SYNTH_lesions.csv").write_bytes(truth.encode())
-
-
-def read_structures(root: Path, image_id: str) -> dict[str, np.ndarray]:
-    """Masks (height, width) of the signs of one lesion that `write_dataset` wrote, by name of the sign."""
-    with zipfile.ZipFile(root / "SYNTH_Structures.zip") as archive:
-        start = f"SYNTH_Structures/{image_id}_"
-        files = [name for name in archive.namelist() if name.startswith(start)]
-        return {Path(n).stem.removeprefix(f"{image_id}_"): np.asarray(Image.open(archive.open(n))) for n in files}

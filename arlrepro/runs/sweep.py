@@ -1,0 +1,216 @@
+"""Which settings of a protocol are best? Tried on training and validation images alone, by Ray Tune.
+
+No test image is scored. Trials that fall behind at the same epoch are stopped early (ASHA: Li et al. 2020, A System for
+Massively Parallel Hyperparameter Tuning). A trial that is lost with its node starts anew.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from arlrepro import paths
+from arlrepro.config import Experiment, with_settings
+from arlrepro.data.datasets import assign_folds
+from arlrepro.errors import ConfigError, RunError, check_known, some
+from arlrepro.progress import bar
+from arlrepro.registry import CLASSES
+from arlrepro.runs import cluster
+from arlrepro.runs.cluster import Resources, Supplies
+
+if TYPE_CHECKING:
+    from arlrepro.data.lesions import DataModule
+
+#: What trials are judged by: the official validation images, and with `held-out` a fifth of the training images, too.
+JUDGES = ("held-out", "validation")
+FOLDS = 5
+TRIALS_CSV = Path("results") / "protocol_trials.csv"
+COLUMNS = ["trial", "network", "seed", "settings", "evaluation_side", "minutes", *CLASSES, "mean_auc", "lesions"]
+
+
+def settings_of(over: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every combination of the values that fields are varied over, each as `config.with_settings` takes it.
+
+    Args:
+        over: a field and its values, `section.field=value,value`.
+
+    Raises:
+        ConfigError: a field has no values.
+
+    Example:
+        >>> settings_of(["train.epochs=1,2", "train.optimiser=sgd"])
+        [('train.epochs=1', 'train.optimiser=sgd'), ('train.epochs=2', 'train.optimiser=sgd')]
+        >>> settings_of(["network.stages=[4],[3, 4]"])
+        [('network.stages=[4]',), ('network.stages=[3, 4]',)]
+    """
+    fields = []
+    for one in over:
+        name, equals, text = one.partition("=")
+        if not (name and equals and text):
+            raise ConfigError(f"--over {one}: write section.field=value,value, for example train.epochs=4,8")
+        try:
+            values = [json.dumps(value) for value in json.loads(f"[{text}]")]
+        except json.JSONDecodeError:
+            values = text.split(",")
+        fields.append([f"{name}={value}" for value in values])
+    return list(product(*fields))
+
+
+def held_out(datamodule: "DataModule", seed: int, by: str = "held-out") -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to judge by, of the training and validation images alone.
+
+    Args:
+        datamodule: of the experiment.
+        seed: deals the training images into folds, by kind, near-duplicates kept together.
+        by: one of `JUDGES`.
+    """
+    training, validation = datamodule.rows("training"), datamodule.rows("validation")
+    if by == "validation":
+        return training, validation
+    labels = datamodule.dataset.lesions[list(CLASSES)].to_numpy()[training]
+    folds = assign_folds(labels @ np.arange(1, len(CLASSES) + 1), datamodule.groups[training], FOLDS, seed)
+    return training[folds != 0], np.concatenate([training[folds == 0], validation])
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What the trials of a sweep share."""
+
+    supplies: Supplies
+    experiment: Experiment
+    seed: int
+    by: str
+
+
+def try_settings(chosen: dict[str, Any], trials: Trials) -> None:
+    """Train with some settings, and report to Tune each look at the images that judge."""
+    from ray import tune
+
+    from arlrepro.training.trainer import train
+
+    experiment = with_settings(trials.experiment, chosen["settings"])
+    datamodule = trials.supplies.open(experiment)
+    rows_in, rows_out = held_out(datamodule, experiment.evaluation.seed, trials.by)
+    judges = datamodule.at(rows_out)
+    seconds = 0.0
+
+    def watch(epoch: int, _epochs: int, row: dict[str, int | float]) -> None:
+        nonlocal seconds
+        seconds += row["seconds"]
+        aucs = {name: row[f"validation_auc_{name}"] for name in CLASSES if f"validation_auc_{name}" in row}
+        if aucs:
+            mean = float(np.mean(list(aucs.values())))
+            tune.report({"epoch": epoch, **aucs, "mean_auc": mean, "minutes": seconds / 60, "lesions": len(judges)})
+
+    train(experiment, trials.seed, datamodule.at(rows_in), judges, watch=watch)
+
+
+def sweep(
+    experiment: Experiment,
+    over: Sequence[str],
+    resources: Resources,
+    *,
+    data: str = "",
+    device: str = "auto",
+    seed: int = 100,
+    by: str = "held-out",
+) -> pd.DataFrame:
+    """Try every combination of settings; those that fall behind stop early.
+
+    Args:
+        experiment: what is varied; of the same data set in every trial.
+        over: see `settings_of`.
+        resources: where trials are made and what each is given.
+        data: see `datasets.open_data`.
+        device: see `runner.train_or_load`.
+        seed: of the trainings; by default none of a registered run.
+        by: one of `JUDGES`.
+
+    Returns:
+        A trial a row, the best first: `settings`, `epochs` until it ended or was stopped, `minutes` of training, and
+        what it had then, the AUC of each class and their mean over the `lesions` that judge.
+
+    Raises:
+        ConfigError: a field does not exist, or Ray or the cluster cannot make these trials.
+        RunError: every trial failed.
+    """
+    check_known("images to judge by", by, JUDGES)
+    every = {settings: with_settings(experiment, settings) for settings in settings_of(over)}
+    if len({one.data for one in every.values()}) > 1:
+        raise ConfigError("--over data...: all trials of a sweep read the same images; sweep each data set by itself")
+    with cluster.connected(resources.on) as ray, TemporaryDirectory() as scratch:
+        from ray import tune
+        from ray.tune.schedulers import ASHAScheduler
+
+        gpus = cluster.require_nodes(ray, resources, device)
+        supplies = cluster.supply(ray, list(every.values()), data, "cuda" if gpus else "cpu", resources)
+        trial = tune.with_parameters(try_settings, trials=Trials(supplies, experiment, seed, by))
+        tuner = tune.Tuner(
+            tune.with_resources(trial, {"cpu": resources.cpus_per_run, "gpu": gpus}),
+            param_space={"settings": tune.grid_search([list(settings) for settings in every])},
+            tune_config=tune.TuneConfig(
+                metric="mean_auc",
+                mode="max",
+                scheduler=ASHAScheduler(time_attr="epoch", max_t=max(one.train.epochs for one in every.values())),
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=2),
+                callbacks=[_progress(len(every))],
+            ),
+        )
+        results = tuner.fit()
+    rows = []
+    for number in range(len(results)):
+        one = results[number]
+        if one.error is None and one.metrics and one.config:
+            settings = tuple(one.config["settings"])
+            told = {name: one.metrics.get(name) for name in ("minutes", *CLASSES, "mean_auc", "lesions")}
+            described = {"network": experiment.network.name, "seed": seed, "settings": " ".join(settings)}
+            side = every[settings].evaluation_patches.side
+            rows.append({**described, "evaluation_side": side, **told, "epochs": one.metrics["epoch"]})
+    if not rows:
+        raise RunError(f"every trial failed: {some([str(error).strip().splitlines()[-1] for error in results.errors])}")
+    return pd.DataFrame(rows).sort_values("mean_auc", ascending=False, ignore_index=True)
+
+
+def write_trials(name: str, trials: pd.DataFrame) -> Path:
+    """Add a sweep's trials to the archived ones, `results/protocol_trials.csv`.
+
+    Args:
+        name: what was tried, in words.
+        trials: from `sweep`.
+    """
+    path = paths.root() / TRIALS_CSV
+    path.parent.mkdir(exist_ok=True)
+    before = [pd.read_csv(path)] if path.is_file() else []
+    table = pd.concat([*before, trials.assign(trial=name)])[[*COLUMNS, "epochs"]]
+    table.astype({"epochs": "Int64"}).to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
+    return path
+
+
+def _progress(trials: int) -> Any:
+    """A callback of Tune that moves a bar over the trials, with what the newest one told."""
+    from ray import tune
+
+    class Progress(tune.Callback):
+        def setup(self, *_given: Any, **_info: Any) -> None:
+            self.bar = bar(total=trials, desc="trials", unit="trial")
+
+        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_info: Any) -> None:
+            self.bar.set_postfix_str(f"{' '.join(trial.config['settings'])}: {result.get('mean_auc', 0):.3f}")
+
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_info: Any) -> None:
+            self.bar.update()
+
+        def on_experiment_end(self, trials: list, **_info: Any) -> None:
+            self.bar.close()
+
+    return Progress()
