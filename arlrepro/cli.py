@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A reproducible replication of ARL-CNN (Zhang et al., IEEE TMI 2019).",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Images and labels: draw, check and decode them.")
+data_app = typer.Typer(no_args_is_help=True, help="Images and labels: synthesise, check and decode them.")
 app.add_typer(data_app, name="data")
+
+#: Columns of a terminal that a table is folded to.
+TERMINAL = 100
 
 ProfileName = Annotated[str, typer.Option("--profile", help=f"One of {', '.join(profiles.PROFILES)}.")]
 Data = Annotated[
@@ -55,6 +57,18 @@ On = Annotated[
 ]
 CpusPerRun = Annotated[float, typer.Option(help="Of a node, on Ray; fractions share.")]
 GpusPerRun = Annotated[float | None, typer.Option(help="The same; by default one, where a node has one.")]
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """A reproducible replication of ARL-CNN (Zhang et al., IEEE TMI 2019)."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"arlrepro {installed('arlrepro')}")
+        raise typer.Exit
 
 
 @data_app.command("download")
@@ -116,7 +130,9 @@ def synth(
 def check(
     root: Annotated[Path, typer.Argument(help="Folder in the official layout, or of images with one CSV.")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON and nothing else.")] = False,
-    pairs: Annotated[Path | None, typer.Option(help="Also write the look-alikes across splits, side by side.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Also write the cross-split near-duplicates, side by side.")
+    ] = None,
 ) -> None:
     """Look for everything that is wrong or doubtful in a data set; exit status 1 if there are faults."""
     from arlrepro.data import check as checking
@@ -295,9 +311,9 @@ def results(
     if markdown:
         typer.echo(_markdown(comparison.resnet_vs_arl(study)[["AUC", "our runs"]]))
         return
-    for table in comparison.main_tables(study):
-        typer.echo(table.to_string() + "\n")
-    typer.echo(study.about)
+    for table in comparison.main_tables(study) if study.runs else []:
+        typer.echo(table.to_string(line_width=TERMINAL) + "\n")
+    typer.echo(study.about if study.runs else f"no completed runs of {profile}")
 
 
 @app.command("baseline")
@@ -383,12 +399,12 @@ def score(
 
 @app.command("predict")
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Photographs, or folders or zip archives of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Dermoscopic images, or folders or zip archives of them.")],
     run: Annotated[str, typer.Option(help="Folder or id of a run made here.")],
-    out: Annotated[Path, typer.Option(help="Folder to make: predictions.csv and a picture for each photograph.")],
+    out: Annotated[Path, typer.Option(help="Folder to make: predictions.csv and a picture for each image.")],
     device: Device = "auto",
 ) -> None:
-    """Score photographs of lesions and draw where the network looked. Research software, not a medical device."""
+    """Score dermoscopic images and draw where the network looked. Research software, not a medical device."""
     from arlrepro.runs.predict import find_run, score_photographs
 
     scored = score_photographs(images, find_run(run), out, device)

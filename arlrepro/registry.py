@@ -11,7 +11,7 @@ TASK_WORDS = {
     "melanoma": "melanoma",
     "seborrheic_keratosis": "seborrheic keratosis",
     "mean": "mean of both",
-    "joint": "both in one network",
+    "joint": "multi-task",
 }
 METRICS = {"auc": "AUC", "accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPE"}
 PROPORTIONS = ("accuracy", "sensitivity", "specificity")  # of lesions, at a threshold
@@ -160,9 +160,9 @@ QUANTITIES = {
     "seborrheic_keratosis.auc": "AUC, seborrheic keratosis",
     "focus.energy": "proportion of the class activation maps' energy inside the lesion",
     "sanity.energy": "energy inside the lesion, trained minus untrained,",
-    "focus.share": "share of the activation map inside the lesion",
-    "removal.mean_auc": "mean AUC lost without the attention term",
-    "extra_parameters": "parameters more",
+    "focus.share": "energy of the mean activation map inside the lesion",
+    "removal.mean_auc": "mean AUC lost with α set to 0 at test",
+    "extra_parameters": "additional parameters",
 }
 
 COLOURS = {one.name: one.colour for one in NETWORKS.values()}

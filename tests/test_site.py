@@ -90,7 +90,7 @@ def test_a_table_that_names_a_network_or_run_leads_to_its_files_and_command_in_t
             "table.dataframe th > a[href*='_runs.html#'], table.dataframe td > a[href*='_runs.html#']"
         )
     ]
-    assert {name for name, _ in clicks} >= {f"{Path(FRONT).parent}/02_resnet_against_arl.html"}
+    assert {name for name, _ in clicks} >= {"isic2017-256/02_resnet_against_arl.html"}
     for name, target in clicks:
         place = pages[str(Path(name).parent / target.path)].find(id=target.fragment)
         run = place if place.find("pre") else place.find_parent("article")
@@ -124,6 +124,30 @@ def test_every_picture_says_in_words_what_it_shows(articles):
     assert silent == []
 
 
+def test_every_figure_has_a_number_and_a_caption(articles):
+    figures = [
+        (name, figure)
+        for name, article in articles.items()
+        for figure in article.find_all("figure")
+        if figure.find("img") and not figure.find_parent(class_=re.compile("knob|explorer"))
+    ]
+    assert len(figures) > 10
+    for name, figure in figures:
+        number, caption = figure.select_one(".caption-number"), figure.find("figcaption")
+        assert number and re.match(r"Fig\. \d+", number.text), name
+        assert len(caption.text) > 60, name
+
+
+def test_no_two_pages_have_one_title(articles):
+    titles = [article.find("h1").text for article in articles.values()]
+    assert sorted(titles) == sorted(set(titles))
+
+
+def test_no_table_is_empty(articles):
+    bare = [name for name, article in articles.items() for table in article.select("table.dataframe") if not table.td]
+    assert bare == []
+
+
 def test_no_page_is_heavy(site, articles):
     for name, article in articles.items():
         sources = {tag["src"] for tag in article.select("img[src]:not([src^='data:'])")} - {""}
@@ -152,8 +176,9 @@ def test_every_page_works_from_disk_without_network_on_desk_and_phone(site, arti
 def test_the_front_page_answers_on_one_screen(site, browser):
     page = browser.new_page(viewport=DESK)
     page.goto((site / FRONT).as_uri())
-    answer = page.locator("article table").first.bounding_box()
-    assert answer["y"] + answer["height"] <= DESK["height"]
+    for what in ("div.abstract", "text=What the test set can show.", "text=What is not known."):
+        answer = page.locator(f"article {what}" if what.startswith("div") else what).first.bounding_box()
+        assert answer["y"] + answer["height"] <= DESK["height"], what
     links = page.locator("article p strong a").all_inner_texts()
     assert links == ["Read", "Run", "Reuse"]
     page.close()
@@ -162,6 +187,8 @@ def test_the_front_page_answers_on_one_screen(site, browser):
 @pytest.mark.browser
 def test_the_threshold_is_turned_by_keyboard(site, browser):
     page = browser.new_page(viewport=DESK)
+    if "threshold-knob" not in (site / Path(FRONT).with_name("13_threshold.html")).read_text(encoding="utf8"):
+        pytest.skip("no run of the leading profile is archived yet: there is no slider")
     page.goto((site / Path(FRONT).with_name("13_threshold.html")).as_uri())
     dot, count = page.locator("#threshold circle").first, page.locator("#threshold td").first
     before = dot.get_attribute("cx"), int(count.inner_text())

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import nbformat
@@ -24,7 +25,8 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from traitlets import default
 
-from arlrepro import paths, profiles
+from arlrepro import paths, profiles, registry
+from arlrepro.book.export import NOTHING
 from arlrepro.book.tables import runs
 from arlrepro.errors import ConfigError, RunError, some
 from arlrepro.paths import RESULTS, root
@@ -66,7 +68,7 @@ KERNEL = {
         "--InlineBackend.print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Software': None}}",
     ],
 }
-#: Notebooks for those who take a piece: run on drawn lesions, the same in every part of the book.
+#: Notebooks for those who take a piece: run on synthetic images, the same in every part of the book.
 REUSE = "reuse"
 #: Notebooks that run side by side, each in a kernel of its own; more would want more memory than a laptop has. Those in
 #: `reuse` go one by one: each may have to make what it needs.
@@ -94,6 +96,9 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
     unfinished.mkdir(parents=True, exist_ok=True)
     destination.mkdir(parents=True, exist_ok=True)
     sources = sorted((root() / "notebooks" / folder).glob("[0-9][0-9]_*.ipynb"))
+    if not folder and (listed := chapters(profile)):
+        sources = [source for source in sources if source.stem in listed]
+    here = {source.stem for source in sources}
 
     def page(source: Path) -> Path:
         raw = unfinished / source.name
@@ -117,6 +122,11 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
             ) from error
         executed = normalise(nbformat.read(raw, as_version=4), parameters)
         if parameters:
+            executed.cells = with_something_to_show(executed.cells)
+            executed.cells[0].source = titled(executed.cells[0].source, profile)
+            for cell in executed.cells:
+                if cell.cell_type == "markdown":
+                    cell.source = linked(cell.source, here)
             executed.cells.insert(1, nbformat.v4.new_markdown_cell(banner(profile, data), id="part"))
         part = destination / f"{source.name}.part"
         nbformat.write(executed, part)
@@ -133,20 +143,93 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
         return list(bar(every_page(), total=len(sources), desc="notebooks", unit="notebook"))
 
 
+def contents() -> dict[str, Any]:
+    """The book's table of contents."""
+    return yaml.safe_load((root() / "book" / "_toc.yml").read_text(encoding="utf8"))
+
+
+def chapters(profile: str) -> list[str]:
+    """The pages that the book has of a profile, by the table of contents and in its order; none of a demo."""
+    toc = contents()
+    listed = [toc["root"], *(chapter["file"] for part in toc.get("parts", []) for chapter in part["chapters"])]
+    return [page.removeprefix(f"{profile}/") for page in listed if page.startswith(f"{profile}/")]
+
+
+def leading() -> str:
+    """The profile that the book leads with, whose front page is the book's; empty where there is none."""
+    return contents()["root"].rpartition("/")[0]
+
+
+def shows_nothing(cell: NotebookNode) -> bool:
+    """Whether a code cell put out nothing but the word that no run is completed."""
+    said = [
+        output.get("text") or output.get("data", {}).get("text/html") or output.get("data", {}).get("text/plain", "")
+        for output in cell.get("outputs", [])
+    ]
+    return bool(said) and all(re.match(rf"(<p>)?{NOTHING}", text) for text in said)
+
+
+def with_something_to_show(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """The cells of a page without those sections (from `##` to the next) in which every output shows nothing."""
+    kept: list[NotebookNode] = []
+    section: list[NotebookNode] = []
+    for cell in [*cells, None]:
+        if cell is None or cell.source.startswith("## "):
+            put_out = [one for one in section if one.get("outputs")]
+            if not put_out or not all(map(shows_nothing, put_out)) or not section[0].source.startswith("## "):
+                kept += section
+            section = []
+        if cell is not None:
+            if shows_nothing(cell):
+                cell.metadata.pop("mystnb", None)  # no caption without a figure
+            section.append(cell)
+    return kept
+
+
+def titled(text: str, profile: str) -> str:
+    """A page's first cell with its experiment in the title, but for the experiment that the book leads with."""
+    if profile == leading():
+        return text
+    first, *rest = text.split("\n")
+    return "\n".join([f"{first}: {experiment(profile)}", *rest])
+
+
+def experiment(profile: str) -> str:
+    """An experiment in a few words, as the titles of its pages have it.
+
+    Example:
+        >>> experiment("demo"), experiment("isic2017-256")
+        ('demo (synthetic)', '14 layers, from scratch')
+    """
+    named = profiles.profile(profile)
+    if named.experiment.data.source == "synthetic":
+        return f"{profile} (synthetic)"
+    layers = " and ".join(sorted({one[-2:] for one in named.networks if one[-2:].isdigit()}))
+    start = named.experiment.network.weights
+    how = "from scratch" if start == "none" else f"from {registry.start(start)}"
+    return f"{layers} layers, {how}" if layers else profile
+
+
+def linked(text: str, here: Collection[str]) -> str:
+    """Markdown whose links to pages that a part of the book lacks lead to those of the leading part."""
+
+    def link(found: re.Match[str]) -> str:
+        return found[0] if found[1] in here else f"](../{leading()}/{found[1]}.ipynb"
+
+    return re.sub(r"\]\((\d\d_\w+)\.ipynb", link, text)
+
+
 def banner(profile: str, data: str) -> str:
-    """Which part of the book a page is in, what its numbers come from, and whether its lesions are drawn: Markdown."""
+    """Which experiment a page shows, what its numbers come from, and whether its images are synthetic: Markdown."""
     synthetic = profiles.profile(profile).experiment.data.source == "synthetic"
     if synthetic:
-        kind, said = (
-            "drawn",
-            "networks trained on this machine, on drawn lesions: no number says a thing about patients",
-        )
+        kind, said = ("drawn", "networks trained on this machine, on synthetic images: no number is about patients")
     elif data:
-        kind, said = "real", "networks trained on real images. Pictures of lesions are real where the page says so"
+        kind, said = "real", "networks trained on dermoscopic images; a picture is of a real lesion where it says so"
     else:
-        kind, said = "real", "networks trained on real images. Every lesion pictured is drawn, none is a photograph"
+        kind, said = "real", "networks trained on dermoscopic images; every lesion that is pictured is synthetic"
     return (
-        f'<div class="part {kind}">\n\n**Part {profile}**: {said}. '
+        f'<div class="part {kind}">\n\n**Experiment {profile}**: {said}. '
         "[The runs behind the numbers](12_runs.ipynb).\n\n</div>"
     )
 
@@ -156,7 +239,8 @@ def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNod
 
     Args:
         notebook: As papermill wrote it; changed in place.
-        parameters: Their values replace ``@@name@@`` in Markdown, which keeps the labels of two profiles apart.
+        parameters: Their values replace ``@@name@@`` in Markdown and in names of figures, which keeps the labels of two
+            profiles apart.
 
     Returns:
         The notebook; the cells of the parameters are hidden from the page, whose banner says which part it is.
@@ -173,6 +257,10 @@ def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNod
             tags = [*tags, "remove-cell"]
         kept = {"tags": tags, "mystnb": cell.metadata.get("mystnb")}  # the second has the pictures' alternative texts
         cell.metadata = nbformat.from_dict({key: value for key, value in kept.items() if value})
+        if label := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
+            for name, value in parameters.items():
+                label = label.replace(f"@@{name}@@", value)
+            cell.metadata["mystnb"]["figure"]["name"] = label
         cell["id"] = f"c{number:03d}"
         if cell.cell_type == "markdown":
             for name, value in parameters.items():
@@ -200,13 +288,13 @@ def publish(profile: str) -> list[Path]:
     """Execute the notebooks from the archive alone and replace the committed pages of a profile.
 
     Args:
-        profile: Name of the profile; its pages are those in ``book/<profile>``.
+        profile: Name of the profile; its pages in ``book/<profile>`` are those that the table of contents lists.
 
     Returns:
         The pages. The same archive gives the same bytes.
 
     Raises:
-        ConfigError: There is no such profile, or its images are drawn: such pages are made live, never committed.
+        ConfigError: There is no such profile, or its images are synthetic: such pages are made live, never committed.
         RunError: A cell failed, wrote to stderr or names a folder of this machine. No page is replaced then.
     """
     if profiles.profile(profile).experiment.data.source == "synthetic":
@@ -257,26 +345,26 @@ def stage(profile: str, pages: list[Path]) -> Path:
     (book / profile).mkdir()
     for page in pages:
         shutil.copy2(page, book / profile)
-    contents = book / "_toc.yml"
-    text = contents.read_text(encoding="utf8")
+    table = book / "_toc.yml"
+    text = table.read_text(encoding="utf8")
     if f"{profile}/" not in text:
         toc = yaml.safe_load(text)
         order = {name: place for place, name in enumerate(re.findall(r"/(\w+)", text))}  # the argument's
         ordered = sorted((page.stem for page in pages), key=lambda name: (order.get(name, len(order)), name))
         chapters = [{"file": f"{profile}/{name}"} for name in ordered]
-        toc.setdefault("parts", []).append({"caption": f"Run here: {profile}", "chapters": chapters})
-        contents.write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
+        toc.setdefault("parts", []).append({"caption": f"Made here: {experiment(profile)}", "chapters": chapters})
+        table.write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
         _announce(book / f"{toc['root']}.ipynb", profile, pages[0].stem)
     return book
 
 
 def _announce(front: Path, profile: str, first: str) -> None:
-    """Say below the answer on the copy's front page, if it is a notebook, that there is a part that was made here."""
+    """Say below the abstract on the copy's front page, if it is a notebook, that there is a part made here."""
     if front.is_file():
         notebook = nbformat.read(front, as_version=4)
-        said = f"**Made here**: [part {profile}](../{profile}/{first}.ipynb), trained on this machine."
+        said = f"**Made here**: [{experiment(profile)}](../{profile}/{first}.ipynb), trained on this machine."
         headings = (place for place, cell in enumerate(notebook.cells) if cell.source.startswith("## "))
-        place = next(headings, len(notebook.cells))  # the answer comes before it, whole on the first screen
+        place = next(headings, len(notebook.cells))  # the abstract comes before it, whole on the first screen
         notebook.cells.insert(place, nbformat.v4.new_markdown_cell(said, id="here"))
         nbformat.write(notebook, front)
 

@@ -77,7 +77,10 @@ class Verdict:
     @property
     def found(self) -> str:
         """The figure with its interval, in words; empty where there is none."""
-        return "" if np.isnan(self.estimate) else _in_words(self.claim, Estimate(self.estimate, *self.interval))
+        if np.isnan(self.estimate):
+            return ""
+        found = Estimate(self.estimate, *self.interval)
+        return _in_words(self.claim, found, bool(self.runs) and len(self.seeds) < estimates.FEWEST_SEEDS)
 
     @property
     def shown(self) -> str:
@@ -296,10 +299,15 @@ def reach_rule(claim: Claim, found: Estimate) -> tuple[str, str]:
     return INCONCLUSIVE, f"the interval holds the published {claim.effect:.3f} and lower levels than it less the margin"
 
 
-def _in_words(claim: Claim, found: Difference | Estimate) -> str:
-    """What was found, its interval in as many decimals as tell its ends from what the claim's rule holds them to."""
+def _in_words(claim: Claim, found: Difference | Estimate, few_seeds: bool = False) -> str:
+    """What was found, its interval in as many decimals as tell its ends from what the claim's rule holds them to.
+
+    A difference of two kinds of network has no interval over so few seeds, see `estimates.in_words`.
+    """
     if claim.rule == "exact":
         return f"{found.value:.0f}"
+    if few_seeds and claim.rule in DIFFERENCES:
+        return f"{found.value:+z.3f}"
     marks = [] if claim.effect is None else [claim.effect]
     return formatting.with_interval(found, *marks) if claim.rule in LEVELS else formatting.signed(found, *marks)
 
@@ -314,13 +322,13 @@ def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:
         subject = f"{names[0]} minus itself without its attention term is"
     else:
         subject = f"{names[1]} minus {names[0]} is"
-    p = "" if np.isnan(p_adjusted) else f", p {formatting.p_value(p_adjusted)}"
+    few = len(outcome.seeds) < estimates.FEWEST_SEEDS
+    p = "" if few or np.isnan(p_adjusted) else f", p {formatting.p_value(p_adjusted)}"
     adjusted = " after Holm" if p and claim.family else ""
     planned = PROFILES[claim.profile].seeds
     of = "" if outcome.seeds == planned else f" of the {len(planned)} planned"
-    alone = ", the interval over lesions alone" if len(outcome.seeds) == 1 else ""
-    numbers = _in_words(claim, found)
-    return f"{subject} {numbers} ({formatting.seeds(outcome.seeds)}{of}, {outcome.lesions} lesions{alone}{p}{adjusted})"
+    numbers = _in_words(claim, found, few)
+    return f"{subject} {numbers} ({formatting.seeds(outcome.seeds)}{of}, {outcome.lesions} lesions{p}{adjusted})"
 
 
 def _exact(claim: Claim) -> Verdict:

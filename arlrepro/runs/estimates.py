@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from arlrepro.errors import MetricError, RunError
+from arlrepro.evaluation import formatting
 from arlrepro.evaluation.comparisons import seeds_and_lesions_auc, seeds_and_lesions_difference, seeds_and_lesions_mean
 from arlrepro.evaluation.delong import mean_auc_interval, paired_difference
 from arlrepro.evaluation.intervals import Difference, Estimate, wilson_interval
@@ -26,6 +27,8 @@ from arlrepro.runs.study import Paired, Study, in_shared_seeds, run_of, runs_by_
 
 #: Measures of where a network looks, a row a lesion; see `focus`.
 FOCUS = ("focus", "focus_training", "focus_drawn", "focus_signs")
+#: Of how many seeds on a difference of two kinds of network has an interval and a p value.
+FEWEST_SEEDS = 3
 
 
 Found = TypeVar("Found", Estimate, Difference)
@@ -44,6 +47,21 @@ class Outcome(Generic[Found]):
     def over(self) -> str:
         """What the interval covers."""
         return "seeds and lesions" if len(self.seeds) > 1 else "lesions alone"
+
+
+def in_words(found: Outcome[Difference], *marks: float) -> str:
+    """A difference of two kinds of network in words, with its interval where there are seeds enough for one.
+
+    Reason: of one or two seeds the interval is over lesions alone, or wider than the range of the metric; neither says
+    how two kinds of network differ.
+
+    Example:
+        >>> one = Difference(0.018, -0.02, 0.056, 0.3)
+        >>> in_words(Outcome(one, (0, 1, 2), (), 600)), in_words(Outcome(one, (0,), (), 600))
+        ('+0.018 [-0.020, +0.056]', '+0.018')
+    """
+    enough = len(found.seeds) >= FEWEST_SEEDS
+    return formatting.signed(found.estimate, *marks) if enough else f"{found.estimate.value:+z.3f}"
 
 
 def _outcome(found: Found, paired: Paired, lesions: int) -> Outcome[Found]:
@@ -147,6 +165,39 @@ def _auc_difference(truth: np.ndarray, before: np.ndarray, after: np.ndarray) ->
     if len(after) > 1:
         return seeds_and_lesions_difference(truth, before, after)
     return paired_difference(truth, before[0], after[0])
+
+
+def against_all_seeds(study: Study, base: str, other: str, quantity: str) -> Estimate | None:
+    """A network of one or two seeds minus another, averaged over all of its seeds: Student's t of two samples.
+
+    The seeds of both are taken to vary alike; the lesions, which are common, are left out: their part of the error is
+    the smaller one. None where the seeds of both together are fewer than three, or a network has none.
+
+    Args:
+        study: the runs.
+        base: the network of many seeds.
+        other: the network of few.
+        quantity: an AUC of `metrics.json`.
+    """
+    values = []
+    for network in (base, other):
+        by_seed = runs_by_seed(study, network, Quantity.parse(quantity).classes).values()
+        metrics = [[run.metrics["test"] for run in runs] for runs in by_seed]
+        values.append(np.array([_in(one, quantity) for one in metrics]))
+    sizes = [len(one) for one in values]
+    if not all(sizes) or sum(sizes) < FEWEST_SEEDS:
+        return None
+    degrees = sum(sizes) - 2
+    pooled = sum(float(((one - one.mean()) ** 2).sum()) for one in values) / degrees
+    half = float(stats.t.ppf(0.975, degrees)) * float(np.sqrt(pooled * sum(1 / size for size in sizes)))
+    gain = float(values[1].mean() - values[0].mean())
+    return Estimate(gain, gain - half, gain + half)
+
+
+def _in(metrics: list[dict], quantity: str) -> float:
+    """A quantity of `metrics.json`, of the runs of one network and seed."""
+    asked = Quantity.parse(quantity)
+    return float(np.mean([one[name][asked.metric] for name in asked.classes for one in metrics if name in one]))
 
 
 def variant_difference(study: Study, variant: Study, network: str, quantity: str) -> Outcome[Difference]:

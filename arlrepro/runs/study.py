@@ -42,14 +42,14 @@ class Study:
 
     @property
     def about(self) -> str:
-        """What a reader of a page must know first: which part of the book this is, and how much of it is there."""
+        """What a reader of a page must know first: which experiment this is, and how much of it is completed."""
         drawn = self.profile.experiment.data.source == "synthetic"
-        images = "drawn lesions, not real ones" if drawn else "real dermoscopic images"
+        images = "synthetic images, not real ones" if drawn else "real dermoscopic images"
         planned = len(self.runs) + len(self.missing)
         return (
-            f"Part {self.profile.name} of the book, on {images}.\n"
+            f"Experiment {self.profile.name}, on {images}.\n"
             f"{self.profile.purpose[0].upper()}{self.profile.purpose[1:]}.\n"
-            f"{len(self.runs)} of {planned} planned runs are there."
+            f"{len(self.runs)} of {planned} planned runs are completed."
         )
 
     def of(self, network: str) -> list[Run]:
@@ -194,7 +194,7 @@ def about_companions(study: Study) -> str:
         there = sum(len(part.runs) for part in parts)
         planned = there + sum(len(part.missing) for part in parts)
         none = f"No runs of {what} are planned beside those of {study.profile.name}."
-        lines.append(f"{there} of {planned} planned runs of {what} are there." if parts else none)
+        lines.append(f"{there} of {planned} planned runs of {what} are completed." if parts else none)
     return "\n".join(lines)
 
 

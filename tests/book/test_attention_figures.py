@@ -59,15 +59,15 @@ def test_the_share_under_a_map_is_that_of_the_measure():
     figure = attention.attention_maps(LESIONS, STUDY)
     values = torch.tensor([[[float(row + column) for column in range(4)] for row in range(4)]])
     share = share_inside(values, torch.from_numpy(LESIONS["melanoma-1"][1][None])).item()
-    assert figure.axes[1].get_xlabel() == f"{share:.0%} inside"
+    assert figure.axes[1].get_xlabel() == f"{share:.0%} in mask"
 
 
 def test_a_lesion_that_a_run_scored_is_a_hit_or_a_miss():
     scores = pd.DataFrame({"image_id": ["melanoma-1", "nevus-1"], "melanoma": [0.4, 0.2], "seborrheic_keratosis": 0.3})
     runs = tuple(replace(run, measures={**run.measures, "gallery": scores}) for run in STUDY.runs)
     figure = attention.attention_maps(LESIONS, replace(STUDY, runs=runs))
-    said = [figure.axes[place].get_xlabel().splitlines()[1] for place in (1, 4)]
-    assert said == ["miss: melanoma 0.40", "hit: seborrheic keratosis 0.30"]
+    said = [figure.axes[place].get_xlabel().splitlines()[1:] for place in (1, 4)]
+    assert said == [["miss", "melanoma 0.40"], ["hit", "seborrheic keratosis 0.30"]]
 
 
 def test_a_network_of_one_task_knows_no_other_class():
@@ -132,3 +132,35 @@ def test_a_mask_that_fills_the_image_has_no_outline_to_draw():
     image = DRAWN["nevus-1"].image
     full = {"nevus-1": (image, np.ones((SIDE, SIDE), dtype=bool))}
     assert attention.attention_maps(full, STUDY).axes[1].get_xlabel() == "100% inside"
+
+
+def framed_maps(height: float) -> pd.DataFrame:
+    """Mean maps as a run archives them, flat, of melanomas that were hits (2 lesions) and missed (6)."""
+    side = [str(column) for column in range(4)]
+    groups = [("melanoma", 1, 2, height), ("melanoma", 0, 6, 2 * height)]
+    rows = [
+        {"map": kind, "lesion": kind, "right": right, "lesions": lesions, "row": row, **dict.fromkeys(side, value)}
+        for kind, right, lesions, value in groups
+        for row in range(4)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_mean_map_is_that_of_its_group_and_weighs_lesions():
+    table = framed_maps(1.0)
+    assert attention.framed(table, "melanoma", True) == pytest.approx(np.ones((4, 4)))
+    assert attention.framed(table, "melanoma", None) == pytest.approx(np.full((4, 4), (2 * 1 + 6 * 2) / 8))
+    assert attention.framed(table, "seborrheic_keratosis", True) is None
+
+
+def test_the_figure_of_mean_maps_shows_the_difference_of_the_pair_and_its_spread():
+    study = made_study(GAINS, seeds=(0, 1))
+    heights = {("resnet14", 0): 1.0, ("resnet14", 1): 1.0, ("arl_cnn14", 0): 1.2, ("arl_cnn14", 1): 1.4}
+    runs = tuple(
+        replace(run, measures={**run.measures, "mean_maps": framed_maps(heights[run.network, run.seed])})
+        for run in study.runs
+    )
+    figure = attention.mean_maps(replace(study, runs=runs))
+    first = [axis.images[0].get_array() for axis in figure.axes[:4]]
+    assert [float(values.mean()) for values in first] == pytest.approx([1.0, 1.3, 0.3, 0.2 / 2**0.5])
+    assert repr(attention.mean_maps(study)) == "No completed run with mean maps of isic2017-256 yet."

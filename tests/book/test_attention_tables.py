@@ -1,5 +1,6 @@
 """Tables on where networks look: numbers a reader can count, and a word where a run lacks what is asked."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from arlrepro.runs.study import Study
 from helpers.made_runs import BLOCKS, LESIONS, made_study
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
-OLD = made_study(GAINS, seeds=(0, 1))
+OLD = made_study(GAINS, seeds=(0, 1, 2))
 EMPTY = Study(ISIC2017_256, ())
 IDS = [f"test_MADE_{number:04d}" for number in range(LESIONS)]
 SPREAD = np.linspace(-0.05, 0.05, LESIONS)
@@ -62,30 +63,30 @@ TABLES = (attention.where, attention.sanity, attention.deletion, attention.sizes
 
 
 def test_the_difference_is_a_tenth_more_inside():
-    table = attention.where(NEW).loc["test images, automatic outlines"]
-    assert table.index.tolist() == ["ResNet-14", "ARL-CNN14", "ARL-CNN14 minus ResNet-14", "a map that ignores it"]
-    assert table.loc["ARL-CNN14 minus ResNet-14", "map inside"].startswith("+0.100 [")
-    assert table.loc["ARL-CNN14", "map inside"].startswith("0.605 [")  # the mean of seeds 0 and 1
-    assert table["seeds"].tolist() == ["seeds 0, 1"] * 3 + [""]
+    table = attention.where(NEW).loc["test images, automatic masks"]
+    assert table.index.tolist() == ["ResNet-14", "ARL-CNN14", "ARL-CNN14 minus ResNet-14", "chance level"]
+    assert table.loc["ARL-CNN14 minus ResNet-14", "energy in mask"].startswith("+0.100 [")
+    assert table.loc["ARL-CNN14", "energy in mask"].startswith("0.610 [")  # the mean of seeds 0, 1 and 2
+    assert table["seeds"].tolist() == ["seeds 0 to 2"] * 3 + [""]
 
 
 def test_the_interval_of_a_share_ends_where_shares_do():
     apart = tuple(
-        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(peak_inside=run.seed)})
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(peak_inside=min(run.seed, 1))})
         for run in NEW.runs
     )
-    table = attention.where(replace(NEW, runs=apart)).loc["test images, automatic outlines"]
-    assert table.loc["ARL-CNN14", "highest point inside"] == "0.500 [0.000, 1.000]"
+    table = attention.where(replace(NEW, runs=apart)).loc["test images, automatic masks"]
+    assert table.loc["ARL-CNN14", "pointing game"] == "0.667 [0.000, 1.000]"
 
 
 def test_the_interval_of_a_difference_of_shares_ends_where_such_do():
     apart = tuple(
-        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(peak_inside=inside)})
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(peak_inside=int(inside))})
         for run in NEW.runs
-        for inside in [run.seed if len(run.attention) else 1 - run.seed]
+        for inside in [(run.seed == 0) if len(run.attention) else (run.seed == 1)]
     )
-    table = attention.where(replace(NEW, runs=apart)).loc["test images, automatic outlines"]
-    assert table.loc["ARL-CNN14 minus ResNet-14", "highest point inside"] == "+0.000 [-1.000, +1.000]"
+    table = attention.where(replace(NEW, runs=apart)).loc["test images, automatic masks"]
+    assert table.loc["ARL-CNN14 minus ResNet-14", "pointing game"] == "+0.000 [-1.000, +1.000]"
 
 
 def test_a_figure_of_fewer_seeds_than_its_row_says_so():
@@ -95,28 +96,28 @@ def test_a_figure_of_fewer_seeds_than_its_row_says_so():
         else run
         for run in NEW.runs
     )
-    table = attention.where(replace(NEW, runs=tuple(first_lacks_it))).loc["test images, automatic outlines"]
-    assert table.loc["ResNet-14", "seeds"] == "seeds 0, 1; overlap at equal area: seed 1"
+    table = attention.where(replace(NEW, runs=tuple(first_lacks_it))).loc["test images, automatic masks"]
+    assert table.loc["ResNet-14", "seeds"] == "seeds 0 to 2; IoU at equal area: seeds 1, 2"
 
 
 def test_chance_is_the_outlines_share_and_its_overlap():
-    chance = attention.where(NEW).loc[("drawn lesions, exact outlines", "a map that ignores it")]
+    chance = attention.where(NEW).loc[("synthetic images, exact masks", "chance level")]
     assert chance.iloc[:3].tolist() == ["0.250", "0.250", "0.143"]  # 0.25 / 1.75
 
 
-def test_outlines_of_drawn_data_are_called_exact():
+def test_masks_of_synthetic_data_are_called_exact():
     from arlrepro.profiles import DEMO
 
     drawn = replace(NEW, profile=DEMO)
-    assert "test images, exact outlines" in attention.where(drawn).index.get_level_values(0)
+    assert "test images, exact masks" in attention.where(drawn).index.get_level_values(0)
 
 
 def test_randomised_weights_lose_what_was_learned():
     table = attention.sanity(NEW).loc["ARL-CNN14"]
     assert table.index.tolist() == ["fc", "everything"]
-    assert table.loc["fc", "map inside: trained minus untrained"] == "+0.100 [+0.100, +0.100]"
-    assert table.loc["everything", "map inside: trained minus untrained"].startswith("+0.355 [")
-    assert table.loc["fc", "rank correlation with the trained map"].startswith("0.200 [")
+    assert table.loc["fc", "energy in mask: trained minus untrained"] == "+0.100 [+0.100, +0.100]"
+    assert table.loc["everything", "energy in mask: trained minus untrained"].startswith("+0.360 [")
+    assert table.loc["fc", "rank correlation of the maps"].startswith("+0.200 [")
 
 
 def test_areas_under_the_curves_are_halves():
@@ -136,47 +137,56 @@ def test_sizes_have_a_row_a_block_and_an_interval():
 def test_the_answer_says_yes_where_the_interval_is_above_nought():
     table = attention.answer(NEW)
     assert len(table) == 4 * 2 + 2 + 1
-    more = table.loc[("Is more of the map inside the lesion than ResNet's?", "ARL-CNN14 minus ResNet-14")]
-    assert (more["so"], more["interval over"]) == ("yes", "seeds and lesions")
-    lost = table.loc[("Is the mean AUC lower without the attention term?", "ARL-CNN14")]
-    assert lost["so"] == "cannot tell"  # made runs score the same without
+    more = table.loc[("Energy in mask above ResNet's?", "ARL-CNN14 minus ResNet-14")]
+    assert (more["so"], more["seeds"]) == ("yes", "seeds 0 to 2")
+    lost = table.loc[("Is the mean AUC lower with α set to 0 at test?", "ARL-CNN14")]
+    assert lost["so"] == "inconclusive"  # made runs score the same without
 
 
 def test_the_answer_turned_round_is_the_reverse():
     swapped = tuple(replace(run, measures=NEW.runs[-1 - number].measures) for number, run in enumerate(NEW.runs))
-    table = attention.answer(replace(NEW, runs=swapped)).xs("Is more of the map inside the lesion than ResNet's?")
+    table = attention.answer(replace(NEW, runs=swapped)).xs("Energy in mask above ResNet's?")
     assert table["so"].tolist() == ["no, the reverse"]
 
 
 def test_networks_measured_in_different_seeds_are_not_called_unmeasured():
     apart = tuple(run for run in NEW.runs if (run.network == "resnet14") == (run.seed == 0))
     table = attention.answer(replace(NEW, runs=apart))
-    assert table.xs("Is more of the map inside the lesion than ResNet's?")["so"].tolist() == ["no seed has both yet"]
+    assert table.xs("Energy in mask above ResNet's?")["so"].tolist() == ["no seed has both yet"]
     assert "not measured yet" not in set(table["so"])
 
 
 def test_runs_that_lack_measures_are_named_and_left_out():
-    assert attention.lacking(NEW) == "All 4 runs have every measure."
+    assert attention.lacking(NEW) == "Completed runs: 6, each with every measure."
     mixed = replace(NEW, runs=(*OLD.runs[:1], *NEW.runs[1:]))
     assert attention.lacking(mixed).splitlines() == [
-        "1 of 4 runs were archived before all was measured that this page shows.",
+        "1 of 6 runs were archived before all was measured that this page shows.",
         "They are left out where they lack it; `arlrepro measure` adds it where the weights are.",
         "resnet14-joint-s0-53c72dba lacks focus_training, focus_drawn, focus_signs, sanity, deletion, gallery, "
         "patches, overlap in focus.",
     ]
-    seeds = attention.where(mixed).loc[("drawn lesions, their signs alone", "ARL-CNN14 minus ResNet-14"), "seeds"]
-    assert seeds == "seed 1"
+    seeds = attention.where(mixed).loc[("synthetic images, masks of their signs", "ARL-CNN14 minus ResNet-14"), "seeds"]
+    assert seeds == "seeds 1, 2"
 
 
 @pytest.mark.parametrize("study", [OLD, EMPTY], ids=["old runs", "no run"])
-def test_nothing_measured_is_said_and_every_table_and_figure_still_drawn(study):
-    for table in TABLES:
-        assert len(table(study)) > 0
-    said = attention.sanity(study)
-    assert said["not measured yet"].tolist() == ["No run in the archive of isic2017-256 has it."]
-    (text,) = deletion_curves(study).axes[0].texts
-    assert text.get_text() == "No run with deletion curves is in the archive of isic2017-256 yet."
-    assert term_over_training(study).axes
+def test_what_is_not_measured_is_empty_or_says_so(study):
+    assert [len(table(study)) for table in (attention.sanity, attention.deletion, attention.sizes)] == [0, 0, 0]
+    assert repr(deletion_curves(study)) == "No completed run with deletion curves of isic2017-256 yet."
+    assert len(attention.answer(study)) == (0 if study is EMPTY else 11)
+
+
+def test_a_difference_of_two_seeds_has_no_interval():
+    two = replace(NEW, runs=tuple(run for run in NEW.runs if run.seed < 2))
+    assert attention.where(two).loc[
+        ("test images, automatic masks", "ARL-CNN14 minus ResNet-14"), "energy in mask"
+    ] == ("+0.100")
+
+
+@pytest.mark.parametrize("table", TABLES[:3])
+def test_no_interval_leaves_the_range_of_its_metric(table):
+    ends = [float(end) for end in re.findall(r"[\[ ]([+-]?\d\.\d{3})[,\]]", table(NEW).to_string())]
+    assert ends and min(ends) >= -1 and max(ends) <= 1
 
 
 def test_deletion_curves_are_the_means():

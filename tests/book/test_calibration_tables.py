@@ -29,19 +29,19 @@ def close_figures():
 def test_calibration_has_a_row_a_network_and_task():
     table = calibration.calibration(STUDY)
     assert table["network"].tolist() == ["ResNet-14", "ResNet-14", "ARL-CNN14", "ARL-CNN14"]
-    assert table.loc[0, "share diseased"] == "0.200"  # 12 of 60
+    assert table.loc[0, "prevalence"] == "0.200"  # 12 of 60
     assert " to " in table.loc[0, "temperature"]
 
 
 def test_scores_that_are_the_truth_are_calibrated():
     experiment = ISIC2017_256.experiments()[0]
     study = Study(ISIC2017_256, (made_run(experiment, 0, truth().astype(float)),))
-    assert calibration.calibration(study)["calibration error"].tolist() == ["0.000", "0.000"]
+    assert calibration.calibration(study)["ECE"].tolist() == ["0.000", "0.000"]
 
 
 def test_operating_points_find_on_test_what_they_find_on_equal_validation():
     table = calibration.operating_points(STUDY).set_index(["network", "task", "threshold"])
-    row = table.loc[("ARL-CNN14", "melanoma", "finds 80% of validation")]
+    row = table.loc[("ARL-CNN14", "melanoma", "sensitivity 80% on validation")]
     assert row["SEN [95 % CI]"].startswith("0.833 [")  # 10 of 12, the first share that reaches 80 %
     assert table.loc[("ARL-CNN14", "melanoma", "one half"), "its value"] == "0.500"
 
@@ -55,7 +55,7 @@ def test_thresholds_come_from_validation_alone():
         for one in (run, replace(run, predictions=moved))
     )
     assert before["its value"].equals(after["its value"])
-    assert after.loc[("melanoma", "finds 80% of validation"), "SEN [95 % CI]"].startswith("0.000 [")
+    assert after.loc[("melanoma", "sensitivity 80% on validation"), "SEN [95 % CI]"].startswith("0.000 [")
 
 
 def test_patches_of_each_size_are_ranked_alone_and_runs_without_the_measure_are_counted():
@@ -145,8 +145,7 @@ def test_figures_have_a_panel_a_task_and_a_curve_a_network(draw):
 
 @pytest.mark.parametrize("draw", [curves.reliability, curves.decision_curve])
 def test_figures_of_a_study_without_runs_say_so(draw):
-    (said,) = draw(EMPTY).axes[0].texts
-    assert said.get_text() == "No run is in the archive of isic2017-256 yet."
+    assert repr(draw(EMPTY)) == "No completed run of isic2017-256 yet."
 
 
 def test_networks_of_one_task_stand_in_its_panel_alone():

@@ -1,5 +1,6 @@
 """Tables say what the runs say, and leave empty what nobody knows."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from arlrepro.runs.study import Study
 from helpers.made_runs import made_study, scores, separate_tasks
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
-STUDY = made_study(GAINS, seeds=(0, 1))
+STUDY = made_study(GAINS, seeds=(0, 1, 2))
 EMPTY = Study(ISIC2017_256, ())
 OURS = "ours [95 % CI]"
 
@@ -28,7 +29,7 @@ def test_main_table_holds_the_papers_numbers_beside_ours():
     assert table.loc[("ARL-CNN50", "mean of both"), ("AUC", "paper")] == "0.917"
     auc = np.mean([run.metrics["test"]["melanoma"]["auc"] for run in STUDY.of("arl_cnn14")])
     assert table.loc[("ARL-CNN14", "melanoma"), ("AUC", OURS)].startswith(f"{auc:.3f} [")
-    assert table.loc[("ARL-CNN14", "melanoma"), ("our runs", "seeds")] == "seeds 0, 1"
+    assert table.loc[("ARL-CNN14", "melanoma"), ("our runs", "seeds")] == "seeds 0 to 2"
 
 
 def test_main_table_is_empty_where_a_number_is_not_known_or_not_run():
@@ -45,22 +46,46 @@ def test_main_table_says_where_an_interval_is_over_lesions_alone():
 
 def test_tables_of_a_study_without_runs_are_empty_but_there():
     assert len(comparison.resnet_vs_arl(EMPTY)) == 12
-    for table in (comparison.differences, attention.term_sizes, attention.removal):
+    for table in (comparison.differences, comparison.spread_over_seeds, attention.term_sizes, attention.removal):
         assert len(table(EMPTY)) == 0
-    assert runs.missing(EMPTY).startswith("10 of 10 planned runs are not there yet: resnet14-joint-s0-53c72dba, ")
+    assert runs.missing(EMPTY).startswith("10 of 10 planned runs are not completed yet: resnet14-joint-s0-53c72dba, ")
 
 
 def test_a_whole_matrix_misses_nothing():
-    assert runs.missing(made_study(GAINS)) == "All 10 planned runs are there."
+    assert runs.missing(made_study(GAINS)) == "All 10 planned runs are completed."
 
 
 def test_differences_are_the_means_of_paired_differences():
     table = comparison.differences(STUDY)
-    assert table["comparison"].tolist() == ["ARL-CNN14 minus ResNet-14"] * 3
+    assert table.index.get_level_values("comparison").tolist() == ["ARL-CNN14 minus ResNet-14"] * 3
     pairs = STUDY.pairs("arl_cnn14", "resnet14")
     gain = np.mean([arl.metrics["test"]["mean_auc"] - base.metrics["test"]["mean_auc"] for arl, base in pairs])
-    assert table.loc[0, OURS].startswith(f"{gain:+.3f} [")
+    assert table.iloc[0][OURS].startswith(f"{gain:+.3f} [")
     assert (table["paper"] == "").all()
+
+
+def test_a_difference_of_two_seeds_has_neither_interval_nor_p():
+    row = comparison.differences(made_study(GAINS, seeds=(0, 1))).iloc[0]
+    assert re.fullmatch(r"[+-]\d\.\d{3}", row[OURS])
+    assert (row["p"], row["p (equivalence)"], row["SE, seeds"]) == ("", "", "")
+
+
+def test_the_spread_of_seeds_is_that_of_their_aucs():
+    row = comparison.spread_over_seeds(STUDY).loc[("ARL-CNN14", "mean AUC")]
+    areas = [run.metrics["test"]["mean_auc"] for run in STUDY.of("arl_cnn14")]
+    assert row.tolist() == [
+        *(f"{one:.3f}" for one in (np.mean(areas), np.std(areas, ddof=1), min(areas), max(areas))),
+        3,
+    ]
+
+
+def test_claims_of_a_profile_are_those_of_the_later_rules():
+    decided = claims.decide(claims.read_claims(), {})
+    assert set(comparison.verdicts(decided, "isic2017-256-imagenet")["verdict"]) == {"not tested"}
+    assert comparison.verdicts(decided, "isic2017-256").empty
+    assert len(comparison.earlier_verdicts(decided)) + len(comparison.verdicts(decided, "isic2017-256-imagenet")) == (
+        len(decided)
+    )
 
 
 def test_differences_at_fifty_layers_stand_beside_the_papers():
@@ -71,7 +96,7 @@ def test_differences_at_fifty_layers_stand_beside_the_papers():
 def test_differences_of_one_task_leave_the_mean_out():
     study = made_study(GAINS, seeds=(0,), profile=separate_tasks())
     study = replace(study, runs=tuple(run for run in study.runs if run.experiment.task == "melanoma"))
-    assert comparison.differences(study)["figure"].tolist() == ["AUC, melanoma"]
+    assert comparison.differences(study).index.get_level_values("metric").tolist() == ["AUC, melanoma"]
 
 
 def test_runs_table_names_each_run_with_its_folder_and_time():
@@ -84,9 +109,9 @@ def test_runs_table_names_each_run_with_its_folder_and_time():
 def test_runs_table_says_row_by_row_which_runs_are_not_there_yet():
     table = runs.runs_table(STUDY)
     assert table["seed"].tolist() == [0, 1, 2, 3, 4] * 2
-    assert (table["folder"] == "not there yet").tolist() == [False, False, True, True, True] * 2
-    assert (table.loc[2, ["mean AUC", "epochs", "minutes", "device"]] == "").all()
-    assert runs.runs_table(EMPTY)["folder"].tolist() == ["not there yet"] * 10
+    assert (table["folder"] == "not completed yet").tolist() == [False, False, False, True, True] * 2
+    assert (table.loc[3, ["mean AUC", "epochs", "minutes", "device"]] == "").all()
+    assert runs.runs_table(EMPTY)["folder"].tolist() == ["not completed yet"] * 10
 
 
 def test_equivalence_is_within_the_published_gain():
@@ -94,7 +119,7 @@ def test_equivalence_is_within_the_published_gain():
     table = comparison.differences(alike)
     assert table["margin"].tolist() == ["±0.014", "±0.018", "±0.010"]
     found = estimates.difference(alike, ("resnet14", "arl_cnn14"), "melanoma.auc")
-    assert table.loc[1, "p (smaller than the margin)"] == formatting.p_value(equivalence_p(found.estimate, 0.018))
+    assert table.iloc[1]["p (equivalence)"] == formatting.p_value(equivalence_p(found.estimate, 0.018))
 
 
 def test_runs_of_one_task_have_no_auc_of_the_other():
@@ -112,27 +137,30 @@ def test_costs_count_four_parameters_more_and_median_minutes():
 def test_term_sizes_are_means_over_runs():
     table = attention.term_sizes(STUDY)
     assert table.loc[0, ["block", "α", "α, lowest to highest"]].tolist() == [
-        *("stage 1, block 1", "0.0105", "0.0100 to 0.0110")
+        *("stage 1, block 1", "0.0110", "0.0100 to 0.0120")
     ]
     assert table.loc[3, ["positions", "α M x over x", "peak of M over flat"]].tolist() == [16, "1.0e-02", "4.0"]
 
 
 def test_removal_has_a_row_for_all_blocks_and_for_each():
-    table = attention.removal(made_study(GAINS, seeds=(0, 1), removed=scores(0.0, seed=9)))
-    assert table["taken out of"].tolist() == ["all blocks", *(f"stage {stage}, block 1" for stage in (1, 2, 3, 4))]
+    table = attention.removal(made_study(GAINS, seeds=(0, 1, 2), removed=scores(0.0, seed=9)))
+    assert table.index.get_level_values("α set to 0 in").tolist() == [
+        "all blocks",
+        *(f"stage {stage}, block 1" for stage in (1, 2, 3, 4)),
+    ]
     assert table["mean AUC"].str.startswith("+0.").all()
     unchanged = attention.removal(STUDY)
-    assert unchanged.loc[0, "mean AUC"] == "+0.000 [+0.000, +0.000]"
-    assert unchanged.loc[0, "largest change of a score"] == "0.0000"
+    assert unchanged.iloc[0]["mean AUC"] == "+0.000 [+0.000, +0.000]"
+    assert unchanged.iloc[0]["largest change of a score"] == "0.0000"
 
 
 def test_verdicts_name_expectation_and_finding():
     table = comparison.verdicts(claims.decide(claims.read_claims(), {"isic2017-256": STUDY}))
-    by_claim = table.set_index("claim")
+    by_claim = table
     counted = by_claim.loc[[one for one in by_claim.index if "sixteen blocks" in one]].iloc[0]
     assert counted[["verdict", "expected", OURS, "runs"]].tolist() == ["replicated", "16", "16", ""]
     gain = by_claim.loc["The gain in mean AUC is also there at 14 layers, trained from scratch."]
-    assert (gain["expected"], gain["runs"]) == ("+0.014", 4)
+    assert (gain["expected"], gain["runs"]) == ("+0.014", 6)
     assert gain[OURS].startswith("+0.")
 
 

@@ -1,8 +1,10 @@
 """Figures show what the study holds, alike each time, in one colour a network."""
 
 import io
+import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -14,13 +16,13 @@ from arlrepro import registry
 from arlrepro.book.figures import attention, style
 from arlrepro.book.figures import curves as figures
 from arlrepro.paper import claims
-from arlrepro.profiles import ISIC2017_256
+from arlrepro.profiles import ISIC2017_256, ISIC2017_256_IMAGENET
 from arlrepro.registry import NETWORKS
 from arlrepro.runs.study import Study
 from helpers.made_runs import made_study
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
-STUDY = made_study(GAINS, seeds=(0, 1))
+STUDY = made_study(GAINS, seeds=(0, 1, 2))
 OF_A_STUDY = [figures.roc, figures.precision_recall, figures.training_curves, attention.alphas]
 
 
@@ -53,9 +55,10 @@ def test_every_network_has_a_colour_of_its_own():
     assert len({registry.COLOURS[one] for one in NETWORKS}) == len(NETWORKS)
 
 
-def test_text_is_read_on_a_white_and_on_a_dark_page():
+def test_text_is_read_on_its_ground_which_is_white_on_a_dark_page_too():
     assert contrast(style.INK, "#ffffff") > 4.5
-    assert contrast(style.INK, "#14181e") > 3.5
+    css = Path("book/_static/book.css").read_text(encoding="utf8")
+    assert re.search(r"dark.*?\.cell_output img \{\s*background: #fff;", css, re.S), "figures keep their ground"
 
 
 @pytest.mark.parametrize("draw", OF_A_STUDY)
@@ -103,47 +106,58 @@ def test_alphas_are_drawn_by_block_for_every_run():
     assert panel.lines[1].get_ydata() == pytest.approx([0.011, 0.021, 0.031, 0.041])
 
 
-def words_of(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.axes[0].texts]
-
-
 @pytest.mark.parametrize("draw", OF_A_STUDY[:3])
-def test_a_study_without_runs_gives_a_figure_that_says_so(draw):
-    assert words_of(draw(Study(ISIC2017_256, ()))) == ["No run is in the archive of isic2017-256 yet."]
+def test_a_study_without_runs_says_so(draw):
+    assert repr(draw(Study(ISIC2017_256, ()))) == "No completed run of isic2017-256 yet."
 
 
 def test_alphas_without_an_arl_network_say_so():
-    said = words_of(attention.alphas(made_study({"resnet14": 0.1}, seeds=(0,))))
-    assert said == ["No run of a network with ARL blocks is in the archive of isic2017-256 yet."]
+    said = repr(attention.alphas(made_study({"resnet14": 0.1}, seeds=(0,))))
+    assert said == "No completed run of a network with ARL blocks of isic2017-256 yet."
 
 
 @cache
-def decided(with_runs: bool) -> list[claims.Verdict]:
-    return claims.decide(claims.read_claims(), {"isic2017-256": STUDY} if with_runs else {})
+def decided() -> list[claims.Verdict]:
+    return claims.decide(claims.read_claims(), {"isic2017-256": STUDY})
 
 
-def test_forest_names_each_comparison_and_its_verdict():
-    panel = figures.forest(decided(with_runs=True)).axes[0]
+def test_forest_names_each_study_and_the_verdicts_on_it():
+    panel = figures.forest(decided(), [Study(ISIC2017_256_IMAGENET, ()), STUDY]).axes[0]
     labels = [label.get_text() for label in panel.get_yticklabels()]
     assert labels.count("mean AUC") == 2
     assert {"ARL-CNN14 minus ResNet-14", "ARL-CNN50 minus ResNet-50"} <= set(labels)
-    assert [text.get_text() for text in panel.texts].count("no runs yet") == 3
+    said = [text.get_text() for text in panel.texts]
+    assert said == ["not tested"] * 3 + ["cannot tell (3 of 5 seeds)"] * 3
 
 
-def test_forest_draws_the_interval_that_the_verdict_rests_on():
-    interval = next(one.interval for one in decided(with_runs=True) if one.claim.id == "mean-auc-14")
-    drawn = [tuple(line.get_xdata()) for line in figures.forest(decided(with_runs=True)).axes[0].lines]
-    assert interval in drawn
+def test_forest_draws_the_interval_that_the_verdict_rests_on_and_every_seed():
+    interval = next(one.interval for one in decided() if one.claim.id == "mean-auc-14")
+    lines = figures.forest(decided(), [STUDY]).axes[0].lines
+    assert interval in [tuple(line.get_xdata()) for line in lines]
+    assert [len(line.get_xdata()) for line in lines if line.get_marker() == "|"] == [3, 3, 3, 0]
+
+
+def test_forest_of_two_seeds_has_no_interval():
+    two = Study(ISIC2017_256, tuple(run for run in STUDY.runs if run.seed < 2))
+    lines = figures.forest([], [two]).axes[0].lines
+    assert [line for line in lines if line.get_linewidth() == 2.2] == []
 
 
 def test_forest_without_any_run_shows_the_published_differences():
-    panel = figures.forest(decided(with_runs=False)).axes[0]
+    panel = figures.forest([], [Study(ISIC2017_256_IMAGENET, ())]).axes[0]
     published = {
         round(float(line.get_xdata()[0]), 3)
         for line in panel.lines
         if line.get_marker() == "D" and len(line.get_xdata())
     }
     assert published == {0.014, 0.018, 0.010}
+
+
+def test_seeds_are_joined_between_the_networks_that_share_them():
+    panel = figures.seeds(STUDY).axes[0]
+    joined = [tuple(line.get_ydata()) for line in panel.lines]
+    areas = [tuple(run.metrics["test"]["mean_auc"] for run in pair) for pair in STUDY.pairs("resnet14", "arl_cnn14")]
+    np.testing.assert_allclose(sorted(joined), sorted(areas))
 
 
 def test_detectable_differences_fall_as_the_correlation_rises():

@@ -33,7 +33,7 @@ def test_the_links_below_a_table_hold_both_files_whole():
     found = files_in(Downloadable(table, "differences")._repr_html_())
     assert found == {"differences.csv": as_csv(table), "differences.tex": as_latex(table)}
     again = pd.read_csv(io.StringIO(found["differences.csv"]), index_col=0, dtype=str, keep_default_na=False)
-    assert again["figure"].tolist() == table["figure"].tolist()
+    assert again["paper"].tolist() == table["paper"].tolist()
 
 
 def test_the_page_shows_the_table_itself_and_comes_out_alike():

@@ -69,12 +69,15 @@ def test_pages_published_twice_are_the_same_bytes(checkout, monkeypatch):
     assert b"image/png" in first[0]
 
 
-def test_published_pages_saw_their_profile_and_no_real_data_and_replace_all_that_were_there(checkout, monkeypatch):
+def test_published_pages_saw_their_profile_and_no_real_data_and_are_those_of_the_contents(checkout, monkeypatch):
     monkeypatch.setenv("ARLREPRO_DATA", "/somewhere")
     (checkout / "notebooks" / "01_page.ipynb").unlink()
     write_notebook(
         checkout / "notebooks" / "02_new.ipynb", "import os\nprint(profile, os.environ.get('ARLREPRO_DATA'))"
     )
+    write_notebook(checkout / "notebooks" / "03_of_another_experiment.ipynb", "1 / 0")
+    toc = checkout / "book" / "_toc.yml"
+    toc.write_text(toc.read_text().replace("01_page", "02_new"))
     (page,) = book_site.publish("isic2017-256")
     assert list((checkout / "book" / "isic2017-256").iterdir()) == [page]
     assert page.name == "02_new.ipynb"
@@ -171,6 +174,40 @@ def test_a_normalised_page_hides_its_parameters_and_keeps_no_trace_of_the_run():
     assert set(page.metadata) == {"kernelspec", "language_info"}
 
 
+def test_a_section_that_shows_nothing_is_left_out_and_a_figure_that_is_none_has_no_caption():
+    def cell(text: str, said: str, tail: str = "") -> list:
+        code = nbformat.v4.new_code_cell("1", metadata={"mystnb": {"figure": {"caption": "c"}}})
+        code.outputs = [nbformat.v4.new_output("stream", text=said)] if said else []
+        return [nbformat.v4.new_markdown_cell(text), code]
+
+    page = [
+        *cell("# Title", "No completed run of it yet."),
+        *cell("## Empty", "No completed runs yet."),
+        *cell("## Half", "No completed runs yet."),
+        *cell("and more", "a table"),
+        *cell("## Silent", ""),
+    ]
+    kept = book_site.with_something_to_show(page)
+    assert [one.source for one in kept if one.cell_type == "markdown"] == [
+        "# Title",
+        "## Half",
+        "and more",
+        "## Silent",
+    ]
+    assert ["mystnb" in one.metadata for one in kept if one.cell_type == "code"] == [False, False, True, True]
+
+
+def test_links_to_pages_of_another_part_lead_there_and_titles_name_the_experiment(checkout):
+    (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: isic2017-256-imagenet/00_front\n")
+    text = "[a](01_here.ipynb) and [b](02_there.ipynb#part)"
+    assert book_site.linked(text, {"01_here"}) == (
+        "[a](01_here.ipynb) and [b](../isic2017-256-imagenet/02_there.ipynb#part)"
+    )
+    assert book_site.titled("# Runs\nmore", "isic2017-256-imagenet") == "# Runs\nmore"
+    assert book_site.titled("# Runs\nmore", "demo") == "# Runs: demo (synthetic)\nmore"
+    assert book_site.titled("# Runs", "isic2017-256") == "# Runs: 14 layers, from scratch"
+
+
 def test_fresh_pages_take_the_place_of_published_ones_in_the_copy_only(checkout, tmp_path):
     before = contents(checkout)
     fresh = checkout / "_build" / "pages" / "01_page.ipynb"
@@ -188,7 +225,7 @@ def test_pages_of_a_profile_that_is_not_published_become_a_part_of_their_own(che
     toc = yaml.safe_load((book_site.stage("demo", [fresh]) / "_toc.yml").read_text())
     assert toc["parts"] == [
         {"caption": "Published", "chapters": [{"file": "isic2017-256/01_page"}]},
-        {"caption": "Run here: demo", "chapters": [{"file": "demo/01_page"}]},
+        {"caption": "Made here: demo (synthetic)", "chapters": [{"file": "demo/01_page"}]},
     ]
 
 
@@ -216,7 +253,7 @@ def test_the_front_page_leads_to_the_part_that_was_made_here_below_its_answer(ch
     write_notebook(fresh, "'fresh'")
     staged = nbformat.read(book_site.stage("demo", [fresh]) / "isic2017-256" / "01_page.ipynb", 4).cells
     assert [cell.source for cell in staged[-2:]] == [
-        "**Made here**: [part demo](../demo/01_page.ipynb), trained on this machine.",
+        "**Made here**: [demo (synthetic)](../demo/01_page.ipynb), trained on this machine.",
         "## Claim by claim",
     ]
     assert staged[:-2] == notebook.cells[:-1]
@@ -263,12 +300,12 @@ def test_a_book_that_does_not_build_is_said(checkout):
     assert str(caught.value) == "book: jupyter-book could not build the site, see its message above."
 
 
-def test_a_page_says_which_part_it_is_and_whether_its_lesions_are_drawn(checkout):
+def test_a_page_says_which_experiment_it_is_and_whether_its_lesions_are_synthetic(checkout):
     (page,) = book_site.publish("isic2017-256")
     said = nbformat.read(page, 4).cells[1].source
-    assert "**Part isic2017-256**" in said and "Every lesion pictured is drawn, none is a photograph" in said
-    assert "no number says a thing about patients" in book_site.banner("demo", "")
-    assert "Pictures of lesions are real" in book_site.banner("isic2017-256", "/images")
+    assert "**Experiment isic2017-256**" in said and "every lesion that is pictured is synthetic" in said
+    assert "no number is about patients" in book_site.banner("demo", "")
+    assert "a picture is of a real lesion where it says so" in book_site.banner("isic2017-256", "/images")
 
 
 def test_pages_for_reuse_take_no_profile_and_are_published_with_the_others(checkout):
@@ -280,7 +317,7 @@ def test_pages_for_reuse_take_no_profile_and_are_published_with_the_others(check
     *_, page = book_site.publish("isic2017-256")
     assert page == checkout / "book" / book_site.REUSE / "01_piece.ipynb"
     assert printed(page) == "4\n"
-    assert "**Part" not in page.read_text()
+    assert "**Experiment" not in page.read_text()
 
 
 def test_every_piece_for_reuse_runs_without_a_warning(tmp_path):

@@ -1,11 +1,17 @@
-"""What is known and chosen before any result, read from the data file and from the code's own comments."""
+"""What is known and chosen before any result, read from the data files and the config."""
 
 from dataclasses import fields
 
+import pytest
+
 from arlrepro.book.tables import protocol
 from arlrepro.config import Experiment
+from arlrepro.errors import ConfigError
 from arlrepro.evaluation.intervals import wilson_interval
-from arlrepro.profiles import ISIC2017_256, PAPER
+from arlrepro.paper.departures import read_departures
+from arlrepro.profiles import ISIC2017_256, ISIC2017_256_IMAGENET, PAPER
+from arlrepro.runs.study import Study
+from helpers.made_runs import made_study
 
 
 def test_published_rows_show_the_decimals_of_their_source():
@@ -24,8 +30,8 @@ def test_published_rows_are_empty_where_no_source_gives_a_number():
 def test_the_contradictory_row_is_impossible_and_the_papers_is_not():
     table = protocol.consistency_table().set_index(["reported by", "task"])
     quoted, paper = table.loc[("ARL-CNN50 as V quotes it", "melanoma")], table.loc[("ARL-CNN50", "melanoma")]
-    assert quoted[["verdict", "diseased found", "mlscorecheck"]].tolist() == ["impossible", "", "impossible"]
-    assert paper[["verdict", "diseased found", "others left alone", "mlscorecheck"]].tolist() == [
+    assert quoted[["verdict", "true positives", "mlscorecheck"]].tolist() == ["impossible", "", "impossible"]
+    assert paper[["verdict", "true positives", "true negatives", "mlscorecheck"]].tolist() == [
         *("possible in one way", "77 of 117", "433 of 483", "possible")
     ]
 
@@ -52,37 +58,49 @@ def test_settings_show_what_a_profile_changes_and_nothing_else():
     assert changed == [*("name", "task", "side", "side", "epochs", "patches_per_image", "patience", "validate_every")]
 
 
-def test_every_departure_comment_of_the_code_is_in_the_table():
-    table = protocol.departures()
-    code = [path.read_text(encoding="utf8") for path in sorted(protocol.CODE.rglob("*.py")) if path.stem != "protocol"]
-    assert len(table) == sum(source.count("Departure: ") for source in code)
-    assert (table["departure"].str.len() > 20).all()
-    reasons = table.set_index("departure")["reason"]
-    one_network = reasons["one network scores both tasks; the paper trains one network for each."]
-    assert one_network.startswith("it halves the cost of a run")
+def test_departures_say_what_the_profile_does():
+    table = protocol.departures(Study(ISIC2017_256_IMAGENET, ()))
+    assert len(table) == 5
+    assert table.loc["pretrained weights", "here"] == "ImageNet, stored in 8 bits"
+    assert table.loc["resolution of the images", "here"] == "copies of 256 x 256 px"
+    assert (table["paper"] != "").all() and (table["reason"] != "").all()
 
 
-def test_departures_are_found_in_comments_and_docstrings():
-    source = '''"""A module.
+def test_depth_leads_where_the_networks_are_shallower_and_is_none_where_they_are_not():
+    assert protocol.departures(Study(ISIC2017_256, ())).index[0] == "depth"
+    every = [protocol.departures(Study(ISIC2017_256_IMAGENET, ()), leading) for leading in (True, False)]
+    assert "depth" not in [setting for table in every for setting in table.index]
 
-Departure: squares; the paper has
-    rectangles.
-Reason: speed.
 
-Paper: nothing.
-"""
-# Departure: first; the paper: none.
-# Departure: second.
-# Reason: because
-# it is.
-# Effect: none.
-x = 1  # Reason: of no departure
-'''
-    assert protocol.departures_in(source) == [
-        {"departure": "squares; the paper has rectangles.", "reason": "speed.", "effect": protocol.NOT_MEASURED},
-        {"departure": "first; the paper: none.", "reason": "", "effect": protocol.NOT_MEASURED},
-        {"departure": "second.", "reason": "because it is.", "effect": "none."},
-    ]
+def test_the_effect_of_a_variant_is_measured_by_its_runs(companion_archive):
+    table = protocol.departures(made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1)), leading=False)
+    said = table.loc["axis of the softmax of the mask", "measured effect on mean AUC"]
+    assert said == "here minus softmax over channels: +0.000, seeds 0, 1"
+    assert table.loc["outputs of a network", "measured effect on mean AUC"].startswith("not measured; --task")
+
+
+def test_a_departure_of_an_unknown_field_is_named(tmp_path):
+    path = tmp_path / "departures.yaml"
+    path.write_text("- {setting: a, fields: [train.speed], paper: b, here: c, reason: d, likely: e}\n")
+    with pytest.raises(ConfigError, match=r"no field 'train.speed' in the config$"):
+        read_departures(path)
+
+
+def test_trials_are_listed_and_are_no_rows_without_their_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    assert protocol.trials().empty
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "protocol_trials.csv").write_text(
+        "trial,network,seed,settings,evaluation_side,minutes,melanoma,seborrheic_keratosis,mean_auc,lesions\n"
+        "as planned,resnet50,100,train.epochs=8,128,19.59,0.8262,0.9506,0.8884,550\n"
+    )
+    row = protocol.trials().loc[("as planned", "ResNet-50")]
+    assert row.tolist() == ["train.epochs=8", 128, "19.6", "0.826", "0.951", "0.888", 550]
+
+
+def test_more_noise_of_training_widens_what_the_planned_seeds_show():
+    quiet, noisy = (protocol.planned(ISIC2017_256_IMAGENET, deviation, 0.95) for deviation in (0.004, 0.016))
+    assert quiet[0] < noisy[0] and quiet[1] > noisy[1]
 
 
 def test_sources_are_those_of_the_data_file():
@@ -98,7 +116,7 @@ def test_recovered_shares_have_wilsons_intervals_of_their_counts():
 
 def test_mcnemar_bounds_of_the_papers_rows_are_those_of_seven_lesions():
     table = protocol.mcnemar_bounds()
-    accuracy = table[(table["reported by"] == "ARL-CNN50 against ResNet-50") & (table["share"] == "ACC")].iloc[0]
+    accuracy = table[(table["reported by"] == "ARL-CNN50 against ResNet-50") & (table["metric"] == "ACC")].iloc[0]
     assert accuracy["lesions more"] == "+7"  # 77 + 433 against 74 + 429
     assert accuracy["lesions on which they differ"] == "7 to 187"
     assert accuracy["lowest p"] == "0.016"  # 2 / 2^7

@@ -54,9 +54,11 @@ def test_the_command_of_a_run_on_drawn_lesions_names_no_folder_of_images():
 def test_runs_of_other_profiles_in_the_archive_are_listed_too(tmp_path, monkeypatch):
     study = made_study(GAINS)
     archived(tmp_path, monkeypatch, Study(study.profile, study.runs[:2]), "isic2017-256-cv")
-    listed = runs.overview(Study(ISIC2017_256, study.runs[2:3]))
-    assert listed["profile"].tolist() == ["isic2017-256", "isic2017-256-cv", "isic2017-256-cv"]
-    assert listed.index.tolist() == [study.runs[2].id, *sorted(run.id for run in study.runs[:2])]
+    listed = runs.runs_of(Study(ISIC2017_256, study.runs[2:3]))
+    assert {name: [run.id for run in there] for name, there in listed.items()} == {
+        "isic2017-256": [study.runs[2].id],
+        "isic2017-256-cv": sorted(run.id for run in study.runs[:2]),
+    }
 
 
 def test_the_name_of_a_folder_of_results_is_text_and_no_markup(tmp_path, monkeypatch):
@@ -84,5 +86,4 @@ def test_tables_find_a_sheet_by_the_name_of_its_network_or_run():
 
 
 def test_a_study_without_runs_says_so():
-    assert runs.sheets(Study(DEMO, ())).data == "<p>No run is there yet.</p>"
-    assert runs.overview(Study(DEMO, ())).empty
+    assert runs.sheets(Study(DEMO, ())).data == "<p>No completed runs yet.</p>"

@@ -42,7 +42,7 @@ def test_the_script_has_a_count_for_every_step_of_the_knob():
 
 
 def test_without_runs_there_is_a_sentence_and_no_knob():
-    assert widgets.threshold(Study(DEMO, ())).data == "<p>No run is there yet.</p>"
+    assert widgets.threshold(Study(DEMO, ())).data == "<p>No completed runs yet.</p>"
 
 
 def test_a_patch_at_scale_one_is_the_whole_image():

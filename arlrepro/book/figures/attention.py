@@ -5,21 +5,34 @@ before a measure was added lacks it; every figure here says so and goes on with 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from arlrepro import registry
 from arlrepro.book.figures.lesions import kind_of
-from arlrepro.book.figures.style import INK, Plane, canvas, draw_outline, enlarge, grey, mean_curve, no_runs, show
+from arlrepro.book.figures.style import (
+    INK,
+    Drawn,
+    Plane,
+    canvas,
+    draw_outline,
+    enlarge,
+    grey,
+    mean_curve,
+    no_runs,
+    show,
+)
 from arlrepro.book.tables.attention import CURVES
 from arlrepro.errors import RunError
 from arlrepro.registry import CLASSES, COLOURS, NETWORKS
 from arlrepro.runs.archive import Run
-from arlrepro.runs.study import Study, present
+from arlrepro.runs.study import Study, partners, present
 
 MOST_OCTAVES = 3  # masks are drawn from an eighth to eight times a flat one's weight
 
@@ -62,7 +75,7 @@ def maps_of_runs(study: Study, seed: int, measure: str = "maps") -> dict[str, pd
     }
 
 
-def attention_maps(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Figure:
+def attention_maps(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Drawn:
     """Where each network looks: the lesion with its outline, and over it each network's class activation map.
 
     Args:
@@ -97,24 +110,104 @@ def activation_grid(
     kinds = kinds or {image_id: image_id.rpartition("-")[0] for image_id in lesions}
     rows, columns = len(lesions), 1 + len(maps)
     cell = min(2.3, 9.2 / columns)  # inches: many networks make smaller maps, not a heavier page
-    with canvas(rows, columns, width=cell * columns, height=(cell + 0.3) * rows + 0.2) as (figure, axes):
+    with canvas(rows, columns, width=cell * columns, height=(cell + 0.45) * rows + 0.2) as (figure, axes):
         for line, (image_id, (image, mask)) in zip(axes, lesions.items(), strict=True):
             show(line[0], image, mask)
-            line[0].set_ylabel(kinds[image_id].replace("_", " "))
+            line[0].set_ylabel(kinds[image_id].replace("_", "\n"))
             line[0].set_xlabel(f"{mask.mean():.0%} of the image")
             for axis, (network, table) in zip(line[1:], maps.items(), strict=True):
                 activation = enlarge(class_activation(table, image_id), len(image))
                 show(axis, grey(image))
                 axis.imshow(activation, cmap="inferno", alpha=0.6)
                 draw_outline(axis, mask)
-                share = f"{(activation * mask).sum() / activation.sum():.0%} inside"
+                share = f"{(activation * mask).sum() / activation.sum():.0%} in mask"
                 scored = (scores or {}).get(network)
-                axis.set_xlabel(
-                    share if scored is None else f"{share}\n{hit_or_miss(kinds[image_id], scored, image_id)}"
-                )
+                said = "" if scored is None else hit_or_miss(kinds[image_id], scored, image_id)
+                axis.set_xlabel("\n".join(filter(None, [share, *said.split(": ")])), fontsize=8)
         for axis, title in zip(axes[0], ["image, outline", *map(registry.network, maps)], strict=True):
             axis.set_title(title)
     return figure
+
+
+#: Which lesions and output a row of `mean_maps` shows: the class of the lesions, whether the output is right on them.
+GROUPS = {
+    "melanoma, hits": ("melanoma", True),
+    "melanoma, misses": ("melanoma", False),
+    "seborrheic keratosis, hits": ("seborrheic_keratosis", True),
+    "seborrheic keratosis, misses": ("seborrheic_keratosis", False),
+    "nevus": ("nevus", None),
+}
+
+
+def framed(table: pd.DataFrame, kind: str, right: bool | None) -> Plane | None:
+    """The mean map of a group of lesions, from the rows of `mean_maps.csv`; of nevi that of both outputs.
+
+    Returns:
+        In the frame of the lesions, weighted by their number; None where the group is empty.
+    """
+    chosen = table[table["lesion"] == kind]
+    if right is not None:
+        chosen = chosen[(chosen["map"] == kind) & (chosen["right"] == int(right))]
+    if chosen.empty:
+        return None
+    places = [column for column in table.columns if column.isdigit()]
+    groups = [(one[places].to_numpy(dtype=np.float64), one["lesions"].iloc[0]) for _, one in _by_group(chosen)]
+    return np.average([values for values, _ in groups], axis=0, weights=[lesions for _, lesions in groups])
+
+
+def _by_group(table: pd.DataFrame):
+    return ((key, one.sort_values("row")) for key, one in table.groupby(["map", "right"]))
+
+
+def mean_maps(study: Study) -> Drawn:
+    """Where two networks look on the real test lesions: mean class activation maps in the lesions' own frame.
+
+    Returns:
+        A row a group of lesions; in columns the first pair's networks, averaged over their shared seeds, their
+        difference, and the standard deviation of that difference over the seeds. The circle is the lesion.
+    """
+    pairs = partners(study)
+    runs = [
+        (base, other)
+        for base, other in (study.pairs(*pairs[0]) if pairs else [])
+        if "mean_maps" in base.measures and "mean_maps" in other.measures
+    ]
+    if not runs:
+        return no_runs(study, " with mean maps")
+    tables = [tuple(run.measures["mean_maps"] for run in pair) for pair in runs]
+    titles = [*map(registry.network, pairs[0]), "difference", "SD over seeds"]
+    drawn: dict[int, Any] = {}
+    with canvas(len(GROUPS), 4, width=7.4, height=1.62 * len(GROUPS) + 0.9, sharex=True, sharey=True) as (figure, axes):
+        for line, (title, (kind, right)) in zip(axes, GROUPS.items(), strict=True):
+            both = [tuple(framed(one, kind, right) for one in pair) for pair in tables]
+            there = [(first, second) for first, second in both if first is not None and second is not None]
+            stacked = np.array(there) if there else np.full((1, 2, 2, 2), np.nan)
+            apart = stacked[:, 1] - stacked[:, 0]
+            spread = apart.std(axis=0, ddof=1) if len(apart) > 1 else np.full(apart.shape[1:], np.nan)
+            means = (*stacked.mean(axis=0), apart.mean(axis=0), spread)
+            for column, (axis, values) in enumerate(zip(line, means, strict=True)):
+                drawn[column] = axis.imshow(values, extent=(-2, 2, 2, -2), **SCALES[column][1])
+                axis.add_patch(Circle((0, 0), 1, fill=False, edgecolor="white", lw=2.4))
+                axis.add_patch(Circle((0, 0), 1, fill=False, edgecolor="black", lw=1.0))
+                axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+                axis.grid(False)
+            line[0].set_ylabel(title.replace(", ", ",\n").replace("seborrheic ", "seborrheic\n"))
+        for column, title in enumerate(titles):
+            axes[0, column].set_title(title)
+            axes[-1, column].set_xlabel("lesion radii")
+            figure.colorbar(
+                drawn[column], ax=axes[:, column], orientation="horizontal", shrink=0.9, label=SCALES[column][0]
+            )
+    return figure
+
+
+#: The words and the colours of each column of `mean_maps`.
+SCALES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("relative height", {"cmap": "inferno", "vmin": 0, "vmax": 3}),
+    ("relative height", {"cmap": "inferno", "vmin": 0, "vmax": 3}),
+    ("difference", {"cmap": "PuOr_r", "vmin": -1, "vmax": 1}),
+    ("SD", {"cmap": "viridis", "vmin": 0, "vmax": 0.5}),
+)
 
 
 def hit_or_miss(kind: str, scores: pd.DataFrame, image_id: str) -> str:
@@ -134,7 +227,7 @@ def hit_or_miss(kind: str, scores: pd.DataFrame, image_id: str) -> str:
     return f"{'hit' if hit else 'miss'}: {registry.TASK_WORDS[decisive]} {row[decisive]:.2f}"
 
 
-def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Figure:
+def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Drawn:
     """Where an ARL network's attention lies, block by block: its masks' mean over channels, over that of a flat mask.
 
     Args:
@@ -169,7 +262,7 @@ def _blocks(run: Run) -> list[str]:
     return list(run.attention["block"])
 
 
-def alphas(study: Study) -> Figure:
+def alphas(study: Study) -> Drawn:
     """How large the weight α of the attention term gets: by block at the end of training, and over the epochs."""
     arl = [network for network in present(study) if NETWORKS[network].attention == "arl"]
     if not arl:
@@ -201,7 +294,7 @@ def alphas(study: Study) -> Figure:
     return figure
 
 
-def deletion_curves(study: Study) -> Figure:
+def deletion_curves(study: Study) -> Drawn:
     """The score as the image is taken away, or put back, in the map's order (solid) and shuffled (dotted)."""
     having = {
         network: [run.measures["deletion"] for run in study.of(network) if "deletion" in run.measures]
@@ -217,14 +310,14 @@ def deletion_curves(study: Study) -> Figure:
                     mean = pd.concat(tables).groupby("fraction")[curve + ending].mean()
                     label = registry.network(network) + (" shuffled" if ending else "")
                     axis.plot(mean.index, mean, style, color=COLOURS.get(network), label=label)
-            done = "taken away" if curve == "deletion" else "put back"
-            axis.set(title=curve, xlabel=f"share of the image {done}", xlim=(0, 1))
+            done = "deleted" if curve == "deletion" else "inserted"
+            axis.set(title=curve, xlabel=f"proportion of the image {done}", xlim=(0, 1))
         axes[0, 0].set_ylabel("score of the class scored highest")
         axes[0, 1].legend()
     return figure
 
 
-def term_over_training(study: Study) -> Figure:
+def term_over_training(study: Study) -> Drawn:
     """How the term grew: the size of α in each epoch times the size of M x over x that the trained network has.
 
     The masks of the epochs were not kept, so this is the part of the growth that α accounts for; a thin line a run, a

@@ -4,39 +4,50 @@ Transparent, readable on light, dark and paper.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn import metrics as sklearn_metrics
 
 from arlrepro import registry
-from arlrepro.book.figures.style import INK, canvas, mean_and_range, mean_curve, no_runs
+from arlrepro.book.figures.style import INK, Drawn, canvas, mean_and_range, mean_curve, no_runs
 from arlrepro.book.tables.calibration import scored_splits
 from arlrepro.evaluation import calibration, formatting
 from arlrepro.evaluation.power import correlation_of_areas, detectable_difference
 from arlrepro.paper.claims import Verdict
-from arlrepro.paper.published import LESIONS, POSITIVES, published_gain
-from arlrepro.registry import CLASSES, COLOURS, SPLITS, TASK_COLOURS
+from arlrepro.paper.published import LESIONS, POSITIVES, published_effect, published_gain
+from arlrepro.registry import AUCS, CLASSES, COLOURS, PAIR, SPLITS, TASK_COLOURS
 from arlrepro.runs import estimates
-from arlrepro.runs.study import Study, present, scored, shared_runs
+from arlrepro.runs.archive import Run
+from arlrepro.runs.study import Study, partners, present, scored, shared_runs
 
 
-def forest(verdicts: Sequence[Verdict]) -> Figure:
-    """The differences of AUCs claim by claim: the published one (diamond), ours with its 95 % interval, the verdict."""
-    shown = [one for one in verdicts if one.claim.rule == "difference" and one.claim.quantity.endswith("auc")]
-    shown = [one for one in shown if len(one.claim.networks) == 2]
-    pairs = list(dict.fromkeys(one.claim.networks for one in shown))
-    with canvas(width=7.6, height=0.9 + 0.34 * (len(shown) + 1.6 * len(pairs))) as (figure, axes):
+def forest(verdicts: Sequence[Verdict], studies: Sequence[Study]) -> Figure:
+    """The differences of AUCs: the published one (diamond), ours (dot; line: 95 % interval; ticks: seeds), the verdict.
+
+    Args:
+        verdicts: of the claims; a difference that decides one has its verdict beside it.
+        studies: whose first pair is shown, one below the other.
+    """
+    pairs = [(study, partners(study)[0]) for study in studies if partners(study)]
+    lines = len(pairs) * len(AUCS)
+    with canvas(width=7.6, height=1.1 + 0.36 * (lines + 1.6 * len(pairs))) as (figure, axes):
         axis, place, ticks = axes[0, 0], 0.0, {}
-        for pair in pairs:
+        for study, (base, other) in pairs:
             place += 0.8
-            ticks[place] = f"{registry.network(pair[1])} minus {registry.network(pair[0])}"
-            for one in (one for one in shown if one.claim.networks == pair):
+            ticks[place] = f"{registry.network(other)} minus {registry.network(base)}"
+            for quantity in AUCS:
                 place += 1
-                ticks[place] = registry.QUANTITIES[one.claim.quantity]
-                _forest_line(axis, place, one)
+                ticks[place] = registry.QUANTITIES[quantity]
+                _forest_line(axis, place, study, (base, other), quantity)
+                own = [one for one in verdicts if _decides(one, study, quantity)]
+                said = own[0].shown if own else ""
+                axis.text(1.02, place, said, transform=axis.get_yaxis_transform(), va="center")
             place += 0.8
         axis.axvline(0, color=INK, lw=1)
         axis.set_yticks(list(ticks), list(ticks.values()))
@@ -49,26 +60,66 @@ def forest(verdicts: Sequence[Verdict]) -> Figure:
         handles = [
             axis.plot([], [], "D", ms=6, mfc="none", mec=INK, label="published, 50 layers")[0],
             axis.errorbar([], [], xerr=[], fmt="o", ms=6, color=INK, label="ours, 95 % interval"),
+            axis.plot([], [], "|", ms=7, color=INK, alpha=0.6, label="one seed")[0],
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=2)
+        figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
 
 
-def _forest_line(axis: Axes, place: float, one: Verdict) -> None:
-    colour = COLOURS[one.claim.networks[1]]
-    if one.effect is not None:
-        axis.plot(one.effect, place, "D", ms=6, mfc="none", mec=INK)
-    if one.runs:
-        axis.plot(one.interval, (place, place), color=colour, lw=2.2, solid_capstyle="butt")
-        axis.plot(one.estimate, place, "o", ms=7, color=colour)
-    said = one.shown if one.runs else "no runs yet"
-    axis.text(1.02, place, said, transform=axis.get_yaxis_transform(), va="center")
+def _decides(one: Verdict, study: Study, quantity: str) -> bool:
+    claim = one.claim
+    return claim.profile == study.profile.name and claim.quantity == quantity and len(claim.networks) == 2
 
 
-def roc(study: Study) -> Figure:
-    """How many lesions of a class are found at each rate of false alarms, for every network: mean and range over seeds.
+def _forest_line(axis: Axes, place: float, study: Study, pair: tuple[str, str], quantity: str) -> None:
+    colour, published = COLOURS[pair[1]], published_effect(PAIR, quantity)
+    if published is not None:
+        axis.plot(published, place, "D", ms=6, mfc="none", mec=INK)
+    if not (found := estimates.known(estimates.difference, study, pair, quantity)):
+        return
+    apart = [_auc(second, quantity) - _auc(first, quantity) for first, second in study.pairs(*pair)]
+    axis.plot(apart, [place + 0.22] * len(apart), "|", ms=6, color=colour, alpha=0.6)
+    if len(found.seeds) >= estimates.FEWEST_SEEDS:
+        ends = found.estimate.low, found.estimate.high
+        axis.plot(ends, (place, place), color=colour, lw=2.2, solid_capstyle="butt")
+    axis.plot(found.estimate.value, place, "o", ms=7, color=colour)
 
-    The dot is where the threshold of 0.5 lies (of the first seed).
+
+def _auc(run: Run, quantity: str) -> float:
+    """A test AUC of a joint run; NaN where it does not score the class."""
+    metrics = run.metrics["test"]
+    if quantity == "mean_auc":
+        return float(metrics.get("mean_auc", np.nan))
+    return float(metrics.get(quantity.partition(".")[0], {}).get("auc", np.nan))
+
+
+def seeds(study: Study) -> Drawn:
+    """The test AUCs of each seed, the networks of one seed joined by a line: the noise of training."""
+    if not present(study):
+        return no_runs(study)
+    rows = [
+        {"network": registry.network(run.network), "seed": run.seed, "AUC": _auc(run, quantity), "quantity": quantity}
+        for network in present(study)
+        for run in study.of(network)
+        for quantity in AUCS
+    ]
+    table = pd.DataFrame(rows)
+    colours = {registry.network(network): COLOURS[network] for network in present(study)}
+    with canvas(1, len(AUCS), width=8.4, height=3.3) as (figure, axes):
+        for axis, (quantity, of_quantity) in zip(axes[0], table.groupby("quantity", sort=False), strict=True):
+            shared: dict[str, Any] = {"data": of_quantity, "x": "network", "y": "AUC", "ax": axis, "legend": False}
+            sns.lineplot(**shared, units="seed", estimator=None, color=INK, lw=0.7, alpha=0.5)
+            sns.stripplot(**shared, hue="network", palette=colours, jitter=False, size=6)
+            axis.set(title=registry.QUANTITIES[str(quantity)], xlabel="", ylabel="")
+            axis.margins(x=0.25)
+        axes[0, 0].set_ylabel("test AUC")
+    return figure
+
+
+def roc(study: Study) -> Drawn:
+    """ROC curves: sensitivity at each false-positive rate, for every network: mean and range over seeds.
+
+    The dot is where the threshold of 0.5 lies (mean over seeds).
     """
     if not present(study):
         return no_runs(study)
@@ -87,17 +138,22 @@ def roc(study: Study) -> Figure:
                 mean_and_range(
                     axis, rates, curves, network, f"{registry.network(network)}  {formatting.with_interval(found)}"
                 )
-                called = scores[network][0, 0] > 0.5
-                at_half = called[~truth[0]].mean(), called[truth[0]].mean()
+                called = scores[network][:, 0] > 0.5
+                at_half = called[:, ~truth[0]].mean(), called[:, truth[0]].mean()
                 axis.plot(*at_half, "o", ms=6, color=COLOURS[network], clip_on=False)
-            axis.set(title=registry.TASK_WORDS[task], xlabel="false alarms (1 - specificity)", xlim=(0, 1), ylim=(0, 1))
+            axis.set(
+                title=registry.TASK_WORDS[task],
+                xlabel="false-positive rate (1 - specificity)",
+                xlim=(0, 1),
+                ylim=(0, 1),
+            )
             axis.set_aspect("equal")
             axis.legend(loc="lower right", title="AUC [95 % CI]", title_fontsize=9)
-        axes[0, 0].set_ylabel("found (sensitivity)")
+        axes[0, 0].set_ylabel("sensitivity")
     return figure
 
 
-def training_curves(study: Study) -> Figure:
+def training_curves(study: Study) -> Drawn:
     """How training went: loss and validation AUCs by epoch; a thin line a run, a thick one the mean over seeds."""
     if not present(study):
         return no_runs(study)
@@ -116,8 +172,8 @@ def training_curves(study: Study) -> Figure:
     return figure
 
 
-def precision_recall(study: Study) -> Figure:
-    """Of the lesions called diseased, how many are, at each share of the diseased found: mean and range over seeds."""
+def precision_recall(study: Study) -> Drawn:
+    """PPV at each sensitivity: mean and range over seeds."""
     if not present(study):
         return no_runs(study)
     with canvas(1, len(CLASSES), width=7.2, height=3.6, sharey=True) as (figure, axes):
@@ -132,9 +188,9 @@ def precision_recall(study: Study) -> Figure:
                     areas.append(sklearn_metrics.average_precision_score(truth[0], one))
                 mean_and_range(axis, recalls, curves, network, f"{registry.network(network)}  {np.mean(areas):.3f}")
                 axis.axhline(truth[0].mean(), color=INK, lw=0.8, ls=":")
-            axis.set(title=registry.TASK_WORDS[task], xlabel="found (sensitivity)", xlim=(0, 1), ylim=(0, 1.02))
+            axis.set(title=registry.TASK_WORDS[task], xlabel="sensitivity (recall)", xlim=(0, 1), ylim=(0, 1.02))
             axis.legend(loc="upper right", title="average precision", title_fontsize=9)
-        axes[0, 0].set_ylabel("right among those called (PPV)")
+        axes[0, 0].set_ylabel("PPV (precision)")
     return figure
 
 
@@ -177,7 +233,7 @@ def detectable() -> Figure:
     return figure
 
 
-def reliability(study: Study) -> Figure:
+def reliability(study: Study) -> Drawn:
     """Does a score of 0.3 mean three of ten? Mean score and share diseased by tenths of the lesions; dashed: scaled.
 
     All seeds' scores of the test lesions together; temperatures are fitted on validation, a seed at a time.
@@ -197,12 +253,12 @@ def reliability(study: Study) -> Figure:
             plain = calibration.reliability(every, np.concatenate(on_test))
             axis.plot(*plain, "o-", ms=4, color=COLOURS[network], label=registry.network(network))
             axis.plot(*calibration.reliability(every, np.concatenate(scaled)), "--", lw=1.2, color=COLOURS[network])
-        axes[0, 0].set_ylabel("share diseased")
+        axes[0, 0].set_ylabel("observed proportion")
         axes[0, 0].legend(loc="upper left", title="dashed: temperature-scaled", title_fontsize=9)
     return figure
 
 
-def decision_curve(study: Study) -> Figure:
+def decision_curve(study: Study) -> Drawn:
     """Is a decision by the network worth it? Net benefit against treating all and none; temperature-scaled scores."""
     if not present(study):
         return no_runs(study)
@@ -220,7 +276,7 @@ def decision_curve(study: Study) -> Figure:
             axis.set_ylim(-0.25 * share, 1.1 * share)
         for axis, task in zip(axes[0], CLASSES, strict=True):
             axis.axhline(0, color=INK, lw=1)
-            axis.set(title=registry.TASK_WORDS[task], xlabel="treated from this probability on")
-        axes[0, 0].set_ylabel("net benefit a lesion")
+            axis.set(title=registry.TASK_WORDS[task], xlabel="threshold probability")
+        axes[0, 0].set_ylabel("net benefit (per lesion)")
         axes[0, 0].legend(title="dashed: treat all; level: none", title_fontsize=9)
     return figure

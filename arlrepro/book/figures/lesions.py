@@ -20,7 +20,7 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
 from arlrepro import paths
-from arlrepro.book.figures.style import Pixels, canvas, grey, show
+from arlrepro.book.figures.style import Drawn, Pixels, canvas, grey, no_runs, show
 from arlrepro.config import Experiment
 from arlrepro.data import datasets
 from arlrepro.data.synthetic import dataset as synthetic
@@ -88,6 +88,13 @@ def evaluation_patches(
     picture = Image.fromarray(image)
     cut = [picture.resize((patch, patch), Image.Resampling.BILINEAR, box=tuple(box)) for box in corners.clip(0, whole)]
     return where, np.stack([np.asarray(one) for one in cut])
+
+
+def evaluation(image: UInt8[np.ndarray, "side side 3"], study: Study) -> Drawn:
+    """`patches` of `evaluation_patches`, where a completed run says where they lie."""
+    if not any("patches" in run.measures for run in study.runs):
+        return no_runs(study)
+    return patches(image, *evaluation_patches(image, study))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import base64
 import io
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -15,10 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from arlrepro.book.export import NOTHING
 from arlrepro.registry import COLOURS
 from arlrepro.runs.study import Study
 
-INK = "#737373"  # text and lines: as far from white as from a dark page
+INK = "#4d4d4d"  # text and lines; on a dark page the figure has a white ground (book.css)
 STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
@@ -61,13 +63,25 @@ def canvas(rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float
             plt.close(figure)
 
 
-def no_runs(study: Study, of: str = "") -> Figure:
+@dataclass(frozen=True)
+class NoRuns:
     """In place of a figure that has nothing to show yet: a half-done matrix gives a book that says so."""
-    with canvas(height=0.7) as (figure, axes):
-        axes[0, 0].set_axis_off()
-        text = f"No run{of} is in the archive of {study.profile.name} yet."
-        axes[0, 0].text(0.5, 0.5, text, ha="center", va="center", transform=axes[0, 0].transAxes)
-    return figure
+
+    said: str
+
+    def __repr__(self) -> str:
+        return self.said
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.said}</p>"
+
+
+Drawn: TypeAlias = Figure | NoRuns
+
+
+def no_runs(study: Study, of: str = "") -> NoRuns:
+    """What a figure gives where a study has no completed run, or none with what it shows."""
+    return NoRuns(f"{NOTHING}{of} of {study.profile.name} yet.")
 
 
 def mean_and_range(axis: Axes, x: np.ndarray, curves: Sequence[np.ndarray], network: str, label: str) -> None:

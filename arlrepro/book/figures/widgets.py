@@ -19,6 +19,7 @@ from PIL import Image, ImageFilter
 
 from arlrepro import registry
 from arlrepro.attention.overlay import heat, spread
+from arlrepro.book.export import NOTHING
 from arlrepro.book.figures.attention import map_of, maps_of_runs, seed_shown
 from arlrepro.book.figures.style import Plane, enlarge, image_uri, jpeg_uri
 from arlrepro.registry import CLASSES, COLOURS
@@ -55,7 +56,7 @@ def explore_study(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: S
     """`explore` for the archived maps of one seed's runs, see `attention.seed_shown`; without runs, a word on it."""
     maps = maps_of_runs(study, seed_shown(study))
     if not maps:
-        return HTML(f"<p>No run is in the archive of {study.profile.name} yet.</p>")
+        return HTML(f"<p>{NOTHING}s yet.</p>")
     return explore(lesions, maps, study.profile.name)
 
 
@@ -160,9 +161,9 @@ def _coloured(values: Plane) -> Image.Image:
 
 
 def _called(image_id: str) -> str:
-    """A drawn lesion in words, from its id `<kind>-<seed>`."""
+    """A synthetic lesion in words, from its id `<kind>-<seed>`."""
     kind, _, seed = image_id.rpartition("-")
-    return f"drawn {kind.replace('_', ' ')} {seed}"
+    return f"synthetic {kind.replace('_', ' ')} {seed}"
 
 
 def counts_by_threshold(
@@ -180,7 +181,7 @@ def counts_by_threshold(
 
 
 def threshold(study: Study, start: float = 0.5) -> HTML:
-    """Where a threshold puts each network on its ROC curve, and what it means in lesions; the first seed of each.
+    """Where a threshold puts each network on its ROC curve, and what that means in lesions, by the mean of its seeds.
 
     Args:
         study: runs of which the test scores are drawn.
@@ -193,14 +194,14 @@ def threshold(study: Study, start: float = 0.5) -> HTML:
         networks = {}
         for network in present(study):
             truth, scores = scored(shared_runs(study, [network], [task]), [task])
-            found, alarms = counts_by_threshold(truth[0], scores[network][0, 0])
+            found, alarms = counts_by_threshold(truth[0], scores[network][:, 0].mean(axis=0))
             networks[network] = {"found": found, "alarms": alarms, "name": registry.network(network)}
             positives, negatives = int(truth[0].sum()), int((~truth[0]).sum())
         if networks:
             drawn[task] = {"positives": positives, "negatives": negatives, "networks": networks}
             plots.append(_roc_plot(task, drawn[task], at))
     if not plots:
-        return HTML("<p>No run is there yet.</p>")
+        return HTML(f"<p>{NOTHING}s yet.</p>")
     script = _THRESHOLD_SCRIPT.replace("DATA", json.dumps(drawn, separators=(",", ":"))).replace("SIDE", str(SIDE))
     knob = _knob("threshold", "Threshold", 0, STEPS, at, f"{start:.2f}")
     return HTML(f'<div class="knob" id="threshold">{knob}<div class="plots">{"".join(plots)}</div></div>{script}')
@@ -239,8 +240,9 @@ def _roc_plot(task: str, drawn: Mapping[str, Any], at: int) -> str:
         f'<rect width="{SIDE}" height="{SIDE}" fill="none" stroke="currentColor" opacity="0.4"/>'
         f'<line x1="0" y1="{SIDE}" x2="{SIDE}" y2="0" stroke="currentColor" opacity="0.4" stroke-dasharray="2 4"/>'
         f'{"".join(lines)}<text x="{SIDE / 2}" y="{SIDE + 20}" text-anchor="middle" fill="currentColor" font-size="12">'
-        "false alarms → (up: found)</text></svg>"
-        f"<table><tr><th></th><th>found of {drawn['positives']}</th><th>false alarms of {drawn['negatives']}</th></tr>"
+        "false-positive rate → (up: sensitivity)</text></svg>"
+        f"<table><tr><th></th><th>true positives of {drawn['positives']}</th>"
+        f"<th>false positives of {drawn['negatives']}</th></tr>"
         f"{''.join(rows)}</table></figure>"
     )
 

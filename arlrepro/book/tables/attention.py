@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from arlrepro import registry
+from arlrepro.book.export import NOTHING
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.registry import AUCS, classes_of
@@ -20,14 +21,14 @@ from arlrepro.runs.study import Study, partners, present
 
 #: What each measure of `estimates.FOCUS` holds the maps against.
 HELD_AGAINST = {
-    "focus": "test images, automatic outlines",
-    "focus_training": "training images (seen in training), official outlines",
-    "focus_drawn": "drawn lesions, exact outlines",
-    "focus_signs": "drawn lesions, their signs alone",
+    "focus": "test images, automatic masks",
+    "focus_training": "training images (seen in training), official masks",
+    "focus_drawn": "synthetic images, exact masks",
+    "focus_signs": "synthetic images, masks of their signs",
 }
-EXACT = {"focus": "test images, exact outlines", "focus_training": "training images (seen in training), exact outlines"}
-COLUMNS = {"share": "map inside", "peak_inside": "highest point inside", "overlap": "overlap at equal area"}
-#: What a map that ignores the mask would get, for each, from the mask's share of the image.
+EXACT = {"focus": "test images, exact masks", "focus_training": "training images (seen in training), exact masks"}
+COLUMNS = {"share": "energy in mask", "peak_inside": "pointing game", "overlap": "IoU at equal area"}
+#: Chance level of each, which a map that ignores the mask would get: from the mask's proportion of the image.
 BY_CHANCE: dict[str, Callable[[pd.Series], pd.Series]] = {
     "share": lambda area: area,
     "peak_inside": lambda area: area,
@@ -48,7 +49,7 @@ def lacking(study: Study) -> str:
         if absent:
             told.append(f"{run.id} lacks {', '.join(absent)}.")
     if not told:
-        return f"All {len(study.runs)} runs have every measure." if study.runs else "No run is there yet."
+        return f"Completed runs: {len(study.runs)}, each with every measure." if study.runs else f"{NOTHING}s yet."
     return "\n".join(
         [
             f"{len(told)} of {len(study.runs)} runs were archived before all was measured that this page shows.",
@@ -63,9 +64,9 @@ def _known(*given: object) -> Outcome[Difference] | None:
 
 
 def _table(rows: Sequence[Mapping[str, object]], study: Study, index: Sequence[str]) -> pd.DataFrame:
-    """Rows as a table; without any, one that says so."""
+    """Rows as a table; one without rows where no run of the study has the measure."""
     if not rows:
-        return pd.DataFrame({"not measured yet": [f"No run in the archive of {study.profile.name} has it."]})
+        return pd.DataFrame()
     return pd.DataFrame(rows).set_index(list(index)).fillna("")
 
 
@@ -77,18 +78,26 @@ def _subjects(study: Study) -> Iterator[tuple[str, list[str]]]:
         yield f"{registry.network(other)} minus {registry.network(base)}", [base, other]
 
 
-def _share(found: Difference, is_difference: bool) -> str:
-    """A share or the difference of two, whose interval ends where such do."""
-    within = Estimate(found.value, max(found.low, -1.0 if is_difference else 0.0), min(found.high, 1.0))
-    return formatting.signed(within) if is_difference else formatting.with_interval(within)
+def _bounded(outcome: Outcome[Difference] | None, lowest: float = 0.0) -> str:
+    """A metric in [0, 1], or in [-1, 1] as differences and correlations are, its interval within that range.
+
+    Of too few seeds there is a value and no interval, see `estimates.in_words`.
+    """
+    if outcome is None:
+        return ""
+    found = outcome.estimate
+    if len(outcome.seeds) < estimates.FEWEST_SEEDS:
+        return f"{found.value:+z.3f}" if lowest < 0 else f"{found.value:.3f}"
+    within = Estimate(found.value, max(found.low, lowest), min(found.high, 1.0))
+    return formatting.signed(within) if lowest < 0 else formatting.with_interval(within)
 
 
 def where(study: Study) -> pd.DataFrame:
     """How each network's class activation map lies beside the lesion, and the difference of two networks.
 
     Returns:
-        Rows: what the maps are held against, and the network or difference, with what a map that ignores the outline
-        would get. Columns: `COLUMNS`, each with its 95 % interval over lesions and seeds; lesions and seeds.
+        Rows: what the maps are held against, and the network or difference, with the chance level.
+        Columns: `COLUMNS`, each with its 95 % interval over lesions and seeds; lesions and seeds.
     """
     names = HELD_AGAINST | (EXACT if study.profile.experiment.data.source == "synthetic" else {})
     rows = []
@@ -101,7 +110,7 @@ def where(study: Study) -> pd.DataFrame:
         for subject, networks in subjects:
             if one := next(filter(None, found[subject].values()), None):
                 cells = {
-                    title: _share(outcome.estimate, len(networks) > 1) if outcome else ""
+                    title: _bounded(outcome, -1.0 if len(networks) > 1 else 0.0)
                     for title, outcome in zip(COLUMNS.values(), found[subject].values(), strict=True)
                 }
                 other = {
@@ -114,7 +123,7 @@ def where(study: Study) -> pd.DataFrame:
         areas = [run.measures[measure]["area"] for run in study.runs if measure in run.measures]
         if areas:
             chance = {title: f"{BY_CHANCE[name](areas[0]).mean():.3f}" for name, title in COLUMNS.items()}
-            rows.append({"held against": against, "": "a map that ignores it", **chance})
+            rows.append({"held against": against, "": "chance level", **chance})
     return _table(rows, study, ["held against", ""])
 
 
@@ -146,11 +155,11 @@ def sanity(study: Study) -> pd.DataFrame:
             cells = {}
             for column, title in COLUMNS.items():
                 found = _known(study, [network], "sanity", _step(step, column), column)
-                cells[f"{title}: trained minus untrained"] = formatting.signed(found.estimate) if found else ""
+                cells[f"{title}: trained minus untrained"] = _bounded(found, -1.0)
             alike = _known(study, [network], "sanity", _at(step, "correlation"))
-            cells["rank correlation with the trained map"] = formatting.with_interval(alike.estimate) if alike else ""
-            rows.append({"network": registry.network(network), "untrained from": step, **cells})
-    return _table(rows, study, ["network", "untrained from"])
+            cells["rank correlation of the maps"] = _bounded(alike, -1.0)
+            rows.append({"network": registry.network(network), "cascading randomisation down to": step, **cells})
+    return _table(rows, study, ["network", "cascading randomisation down to"])
 
 
 def _at(step: str, column: str) -> Callable[[pd.DataFrame], pd.Series]:
@@ -196,11 +205,22 @@ def deletion(study: Study) -> pd.DataFrame:
             )
         if one := next(filter(None, found.values()), None):
             cells = {
-                title: _share(outcome.estimate, len(networks) > 1 or "minus" in title) if outcome else ""
+                title: _bounded(outcome, -1.0 if len(networks) > 1 or "minus" in title else 0.0)
                 for title, outcome in found.items()
             }
             rows.append({"": subject, **cells, "lesions": str(one.lesions), "seeds": formatting.seeds(one.seeds)})
     return _table(rows, study, [""])
+
+
+def largest_term(study: Study, network: str) -> tuple[str, float] | None:
+    """The block whose attention term is largest beside the shortcut, in words, and that size; None if not measured."""
+    tables = [run.measures["terms"]["block"] for run in study.of(network) if "terms" in run.measures]
+    found = {
+        block: one.estimate.value
+        for block in (tables[0].unique() if tables else ())
+        if (one := _known(study, [network], "terms", _of_block(block, "to_shortcut")))
+    }
+    return max(((registry.block(block), size) for block, size in found.items()), key=lambda one: one[1], default=None)
 
 
 def sizes(study: Study) -> pd.DataFrame:
@@ -219,7 +239,9 @@ def sizes(study: Study) -> pd.DataFrame:
             for column, title in {"to_shortcut": "α M x over x", "to_residual": "α M x over F(x)"}.items():
                 if found := _known(study, [network], "terms", _of_block(block, column)):
                     one = found.estimate
-                    cells[title] = f"{one.value:.1e} [{max(one.low, 0.0):.1e}, {one.high:.1e}]"
+                    interval = f" [{max(one.low, 0.0):.1e}, {one.high:.1e}]"
+                    enough = len(found.seeds) >= estimates.FEWEST_SEEDS
+                    cells[title] = f"{one.value:.1e}{interval if enough else ''}"
                     counted = {"lesions": str(found.lesions), "seeds": formatting.seeds(found.seeds)}
             rows.append({"network": registry.network(network), "block": registry.block(block), **cells, **counted})
     return _table(rows, study, ["network", "block"])
@@ -234,31 +256,35 @@ def answer(study: Study) -> pd.DataFrame:
 
     Returns:
         A row a question and network or pair: the question, of whom, the figure with its 95 % interval, and `yes` where
-        the interval lies on the side of yes, `no, the reverse` on the other, `cannot tell` where it holds 0; `not
+        the interval lies on the side of yes, `no, the reverse` on the other, `inconclusive` where it holds 0; `not
         measured yet` where no run has it, `no seed has both yet` where no two runs to compare have it.
     """
-    rows = []
+    rows: list[dict[str, object]] = []
+    if not study.runs:
+        return _table(rows, study, ["question", "of"])
     for network in present(study):
         name = [network]
         above = _known(study, name, "focus", lambda table: table["share"] - table["area"])
-        rows.append(_reply("Is more of the map inside the lesion than one that ignores it?", name, above))
+        rows.append(_reply("Energy in mask above the chance level?", name, above))
         signs = _known(study, name, "focus_signs", lambda table: table["share"] - table["area"])
-        rows.append(_reply("Is more of it on the signs of drawn lesions?", name, signs))
+        rows.append(_reply("Energy on the signs of synthetic images above the chance level?", name, signs))
         learned = _known(study, name, "sanity", _step("everything", "share"))
-        rows.append(_reply("Is more of it inside than an untrained network's?", name, learned))
+        rows.append(_reply("Energy in mask above that of an untrained network?", name, learned))
         lost = _known(study, name, "deletion", _area("deletion_shuffled", "deletion"))
-        rows.append(_reply("Does the score fall faster as the map's highest are taken away?", name, lost))
+        rows.append(
+            _reply("Does deletion in the map's order lower the score faster than in a random order?", name, lost)
+        )
     for base, other in partners(study):
         pair = [base, other]
         for question, measure in {
-            "Is more of the map inside the lesion than ResNet's?": "focus",
-            "Is more of it on the signs of drawn lesions than ResNet's?": "focus_signs",
+            "Energy in mask above ResNet's?": "focus",
+            "Energy on the signs of synthetic images above ResNet's?": "focus_signs",
         }.items():
             rows.append(_reply(question, pair, _known(study, pair, measure, _column("share"), "share")))
     for network in present(study):
         if any(len(run.attention) for run in study.of(network)):
             removed = estimates.known(estimates.difference, study, [network], "removal.mean_auc")
-            rows.append(_reply("Is the mean AUC lower without the attention term?", [network], removed))
+            rows.append(_reply("Is the mean AUC lower with α set to 0 at test?", [network], removed))
     order = {question: place for place, question in enumerate(dict.fromkeys(row["question"] for row in rows))}
     rows.sort(key=lambda row: order[row["question"]])
     return _table(rows, study, ["question", "of"])
@@ -270,9 +296,11 @@ def _reply(question: str, networks: Sequence[str], found: Outcome[Difference] | 
         lacking = "not measured yet" if len(networks) == 1 else "no seed has both yet"
         return {"question": question, "of": of, "found [95 % CI]": "", "so": lacking}
     one = found.estimate
-    so = "yes" if one.low > 0 else "no, the reverse" if one.high < 0 else "cannot tell"
-    counted = {"lesions": str(found.lesions), "interval over": found.over}
-    return {"question": question, "of": of, "found [95 % CI]": formatting.signed(one), "so": so, **counted}
+    so = "yes" if one.low > 0 else "no, the reverse" if one.high < 0 else "inconclusive"
+    if len(found.seeds) < estimates.FEWEST_SEEDS:
+        so = "too few seeds"
+    counted = {"lesions": str(found.lesions), "seeds": formatting.seeds(found.seeds)}
+    return {"question": question, "of": of, "found [95 % CI]": estimates.in_words(found), "so": so, **counted}
 
 
 def _attention(study: Study) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -314,10 +342,10 @@ def term_sizes(study: Study) -> pd.DataFrame:
 
 
 def removal(study: Study) -> pd.DataFrame:
-    """Does a trained network use its attention term? Test AUCs as it is, minus those with the term taken out.
+    """Does a trained network use its attention term? Test AUCs as it is, minus those with α set to 0.
 
     Returns:
-        A row for the term taken out of all blocks and of each: the differences with their 95 % intervals and p of that
+        A row for α set to 0 in all blocks and in each: the differences with their 95 % intervals and p of that
         of the mean AUC, and the largest change of any lesion's score.
     """
     rows = []
@@ -326,16 +354,17 @@ def removal(study: Study) -> pd.DataFrame:
         for removed in dict.fromkeys(name for run in runs for name in run.measures["removal"]["removed"]):
             row = {
                 "network": registry.network(network),
-                "taken out of": "all blocks" if removed == "all" else registry.block(removed),
+                "α set to 0 in": "all blocks" if removed == "all" else registry.block(removed),
             }
             for quantity in AUCS:
                 found = estimates.known(estimates.difference, study, [network], f"removal.{quantity}", removed)
-                row[registry.QUANTITIES[quantity]] = formatting.signed(found.estimate) if found else ""
+                row[registry.QUANTITIES[quantity]] = estimates.in_words(found) if found else ""
                 if quantity == "mean_auc":
-                    row["p, mean AUC"] = formatting.p_value(found.estimate.p) if found else ""
+                    enough = found is not None and len(found.seeds) >= estimates.FEWEST_SEEDS
+                    row["p, mean AUC"] = formatting.p_value(found.estimate.p) if found and enough else ""
             row["largest change of a score"] = f"{max(_largest_change(run, removed) for run in runs):.4f}"
             rows.append(row)
-    return pd.DataFrame(rows)
+    return _table(rows, study, ["network", "α set to 0 in"])
 
 
 def _largest_change(run: Run, removed: str) -> float:

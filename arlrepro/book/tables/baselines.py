@@ -1,11 +1,12 @@
 """Beside a profile's runs: its images, near-duplicates across splits, baselines, subgroups, external tests.
 
-What needs the images, or who is on them, is archived as numbers in files of its own; of a drawn data set it is computed
-here.
+What needs the images, or who is on them, is archived as numbers in files of its own; of a synthetic data set it is
+computed here.
 """
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from arlrepro import paths, registry
 from arlrepro.data import datasets
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Estimate
+from arlrepro.profiles import PROFILES
 from arlrepro.registry import CLASSES
 from arlrepro.runs import baselines, predict
 from arlrepro.runs.archive import summary
@@ -25,14 +27,22 @@ from arlrepro.runs.study import Study
 DATA_REPORT = "data.json"
 
 
+def of_images(study: Study, name: str) -> Path:
+    """A file on a profile's images: beside its archived runs, or beside those of another profile on the same images."""
+    images = study.profile.experiment.data
+    same = [one.name for one in PROFILES.values() if one.experiment.data == images and not one.variants]
+    folders = [paths.archived_folder(one) for one in dict.fromkeys([study.profile.name, *same])]
+    return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
+
+
 def data_report(study: Study) -> dict[str, Any] | None:
     """The archived report of the data check, if this profile's images have one."""
-    path = paths.archived_folder(study.profile.name) / DATA_REPORT
+    path = of_images(study, DATA_REPORT)
     return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
 
 
 def composition(study: Study) -> pd.DataFrame:
-    """Images of each split by kind, from the archived report of the data check, or counted for a drawn data set."""
+    """Images of each split by kind, from the archived report of the data check, or counted for a synthetic data set."""
     report = data_report(study)
     if report is not None:
         counts = pd.DataFrame.from_dict(report["counts"], orient="index")
@@ -46,7 +56,7 @@ def composition(study: Study) -> pd.DataFrame:
 
 
 def look_alikes(study: Study) -> pd.DataFrame:
-    """Pairs of images that stand in two splits, the same or look-alikes; no rows for a drawn data set.
+    """Near-duplicates across splits, identical or alike; no rows for a synthetic data set.
 
     Returns:
         `image`, `split`, `other image`, `other split`, `pixels` (identical or alike), `correlation` in [-1, 1].
@@ -82,22 +92,32 @@ def without_look_alikes(study: Study) -> Study:
 def colour_baseline(study: Study) -> pd.DataFrame:
     """Test AUCs of a logistic regression on colour statistics, beside those of the study's runs.
 
-    Its scores are archived beside the runs as `colour.csv`; of a drawn data set they are computed here.
+    Its scores are archived beside the runs as `colour.csv`; of a synthetic data set they are computed here.
 
     Returns:
         A row for it, where it is archived, and for each run; AUC of each task and their mean, with 95 % intervals over
         lesions.
     """
-    path = paths.archived_folder(study.profile.name) / COLOUR
-    rows = {}
-    if path.is_file():
-        rows["colour statistics, no network"] = summary(pd.read_csv(path))["test"]
-    elif study.profile.experiment.data.source == "synthetic":
-        dataset, images = datasets.open_images(study.profile.experiment)
-        scores = baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels)
-        rows["colour statistics, no network"] = summary(scores)["test"]
+    of_colour = _by_colour(study)
+    rows = {} if of_colour is None else {"colour statistics, no network": of_colour}
     rows |= {f"{registry.network(run.network)}, seed {run.seed}": run.metrics["test"] for run in study.runs}
     return pd.DataFrame.from_dict({name: _aucs(figures) for name, figures in rows.items()}, orient="index")
+
+
+def colour_mean_auc(study: Study) -> float | None:
+    """Test mean AUC of the regression on colour statistics; None where it is not archived."""
+    figures = _by_colour(study)
+    return None if figures is None else float(figures["mean_auc"])
+
+
+def _by_colour(study: Study) -> dict[str, Any] | None:
+    path = of_images(study, COLOUR)
+    if path.is_file():
+        return summary(pd.read_csv(path))["test"]
+    if study.profile.experiment.data.source != "synthetic":
+        return None
+    dataset, images = datasets.open_images(study.profile.experiment)
+    return summary(baselines.score_by_colour(dataset.lesions, images.image_ids, images.pixels))["test"]
 
 
 def age_and_sex_baseline(study: Study) -> pd.DataFrame:
@@ -113,7 +133,7 @@ def age_and_sex_baseline(study: Study) -> pd.DataFrame:
     by_split = dict(list(scores.groupby("split")))
     rows = {("training, out of fold", "age and sex, no network"): by_split["training"]}
     if "validation" in by_split:
-        colour = paths.archived_folder(study.profile.name) / COLOUR
+        colour = of_images(study, COLOUR)
         validation = {"age and sex, no network": by_split["validation"]}
         validation |= {"colour statistics, no network": pd.read_csv(colour)} if colour.is_file() else {}
         validation |= {f"{registry.network(run.network)}, seed {run.seed}": run.predictions for run in study.runs}
@@ -131,7 +151,7 @@ def age_and_sex_baseline(study: Study) -> pd.DataFrame:
 
 
 def _scored_by_age_and_sex(study: Study) -> pd.DataFrame:
-    path = paths.archived_folder(study.profile.name) / AGE_AND_SEX
+    path = of_images(study, AGE_AND_SEX)
     if path.is_file():
         return pd.read_csv(path)
     if study.profile.experiment.data.source != "synthetic":
@@ -151,7 +171,7 @@ def _with_interval(figures: dict[str, Any], name: str) -> str:
 
 
 def subgroups(study: Study) -> pd.DataFrame:
-    """The archived figures by sex and age group, or those of a drawn data set; no rows where there are none."""
+    """The archived figures by sex and age group, or those of a synthetic data set; no rows where there are none."""
     path = paths.archived_folder(study.profile.name) / SUBGROUPS
     if path.is_file():
         return subgroups_table(pd.read_csv(path))

@@ -20,8 +20,8 @@ from arlrepro.runs.study import Study, partners, runs_by_seed, scored, shared_ru
 #: Rules for a threshold: found on validation, used on test.
 SENSITIVITIES = (0.8, 0.9, 0.95)
 CALIBRATION = [
-    *("network", "task", "share diseased", "mean score", "calibration error", "temperature"),
-    "calibration error, scaled",
+    *("network", "task", "prevalence", "mean score", "ECE", "temperature"),
+    "ECE, temperature-scaled",
 ]
 OPERATING_POINTS = ["network", "task", "threshold", "its value", "SEN [95 % CI]", "SPE [95 % CI]"]
 
@@ -40,10 +40,11 @@ def scored_splits(
 
 
 def calibration(study: Study) -> pd.DataFrame:
-    """Are scores probabilities? Expected calibration error on test, before and after temperature scaling.
+    """Are scores probabilities? Expected calibration error (ECE) on test, before and after temperature scaling.
 
     Returns:
-        A row a network and task: means and ranges over seeds; the temperature is fitted on validation.
+        A row a network and task, ECE over ten bins of equal width: means and ranges over
+        seeds; the temperature is fitted on validation.
     """
     rows = []
     for network, task, (known, on_validation), (truth, on_test) in scored_splits(study):
@@ -53,11 +54,11 @@ def calibration(study: Study) -> pd.DataFrame:
             {
                 "network": registry.network(network),
                 "task": registry.TASK_WORDS[task],
-                "share diseased": formatting.number(truth.mean()),
+                "prevalence": formatting.number(truth.mean()),
                 "mean score": formatting.over_seeds(on_test.mean(axis=1).tolist()),
-                "calibration error": formatting.over_seeds([calibration_error(truth, one) for one in on_test]),
+                "ECE": formatting.over_seeds([calibration_error(truth, one) for one in on_test]),
                 "temperature": formatting.over_seeds(temperatures, 2),
-                "calibration error, scaled": formatting.over_seeds([calibration_error(truth, one) for one in scaled]),
+                "ECE, temperature-scaled": formatting.over_seeds([calibration_error(truth, one) for one in scaled]),
             }
         )
     return pd.DataFrame(rows, columns=CALIBRATION)
@@ -73,7 +74,7 @@ def operating_points(study: Study) -> pd.DataFrame:
     rows = []
     for network, task, (known, on_validation), (truth, on_test) in scored_splits(study):
         rules = {"one half": [0.5] * len(on_test)} | {
-            f"finds {wanted:.0%} of validation": [threshold_for(known, one, wanted) for one in on_validation]
+            f"sensitivity {wanted:.0%} on validation": [threshold_for(known, one, wanted) for one in on_validation]
             for wanted in SENSITIVITIES
         }
         for rule, thresholds in rules.items():

@@ -15,17 +15,19 @@ from arlrepro.errors import MetricError
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.comparisons import equivalence_p, holm
 from arlrepro.evaluation.intervals import Difference
-from arlrepro.paper.claims import Verdict
+from arlrepro.paper.claims import DIFFERENCES as OF_A_DIFFERENCE
+from arlrepro.paper.claims import LATER, Verdict
 from arlrepro.paper.published import published, published_effect, published_value
 from arlrepro.registry import AUCS, CLASSES, NETWORKS, OURS, PAIR, PAPER, ROWS
 from arlrepro.runs import estimates
 from arlrepro.runs.crossvalidation import difference, fold_auc, pairs
-from arlrepro.runs.study import Study, every_network, partners
+from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome
+from arlrepro.runs.study import Study, every_network, partners, present
 
 #: The columns of the table of differences.
 DIFFERENCES = [
-    *("comparison", "figure", PAPER, OURS, "p", "p (Holm)", "margin", "p (smaller than the margin)"),
-    *("error through lesions", "error through seeds", "seeds", "interval over"),
+    *("comparison", "metric", PAPER, OURS, "p", "p (Holm)", "margin", "p (equivalence)"),
+    *("SE, lesions", "SE, seeds", "seeds"),
 ]
 
 ORIGINS = {
@@ -70,11 +72,18 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
     return table
 
 
-def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
-    """Each claim with its verdict, what was expected, what was found and what that rests on."""
+def verdicts(decided: Sequence[Verdict], profile: str = "") -> pd.DataFrame:
+    """Each claim with its verdict, what was expected, what was found and what that rests on.
+
+    Args:
+        decided: verdicts.
+        profile: the claims registered with the later rules for this profile alone; if empty, all.
+    """
     rows = []
     for one in decided:
-        is_difference = one.claim.rule == "difference"
+        if profile and (one.claim.profile != profile or one.claim.rule not in LATER):
+            continue
+        is_difference = one.claim.rule in OF_A_DIFFERENCE
         as_text = "{:+.3f}" if is_difference else "{:.0f}" if one.claim.rule == "exact" else "{:.3f}"
         rows.append(
             {
@@ -82,12 +91,47 @@ def verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
                 "verdict": one.shown,
                 "expected": "" if one.effect is None else as_text.format(one.effect),
                 OURS: one.found,
-                "p (Holm)": formatting.p_value(one.p_adjusted),
+                "p (Holm)": formatting.p_value(one.p_adjusted) if len(one.seeds) >= FEWEST_SEEDS else "",
                 "runs": len(one.runs) or "",
                 "why": one.reason,
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["claim", "verdict", "expected", OURS, "p (Holm)", "runs", "why"]
+    return pd.DataFrame(rows, columns=columns).set_index("claim")
+
+
+def earlier_verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
+    """The claims registered first, by the rules of then: for the appendix."""
+    table = verdicts([one for one in decided if one.claim.rule not in LATER])
+    return table[["verdict", "expected", OURS]]
+
+
+def spread_over_seeds(study: Study) -> pd.DataFrame:
+    """How much the seeds of one network differ: the noise of training, beside which a difference is seen.
+
+    Returns:
+        A row a network and AUC: mean, standard deviation, lowest and highest over its seeds.
+    """
+    rows = []
+    for network in present(study):
+        for quantity in AUCS:
+            name = quantity.partition(".")[0]
+            found = [run.metrics["test"] for run in study.of(network)]
+            areas = [one.get("mean_auc") if name == "mean_auc" else one.get(name, {}).get("auc") for one in found]
+            if len(known := [one for one in areas if one is not None]) > 1:
+                rows.append(
+                    {
+                        "network": registry.network(network),
+                        "AUC": registry.QUANTITIES[quantity],
+                        "mean": formatting.number(float(np.mean(known))),
+                        "SD over seeds": formatting.number(float(np.std(known, ddof=1))),
+                        "lowest": formatting.number(min(known)),
+                        "highest": formatting.number(max(known)),
+                        "seeds": len(known),
+                    }
+                )
+    columns = ["network", "AUC", "mean", "SD over seeds", "lowest", "highest", "seeds"]
+    return pd.DataFrame(rows, columns=columns).set_index(["network", "AUC"])
 
 
 def differences(study: Study) -> pd.DataFrame:
@@ -112,20 +156,29 @@ def differences(study: Study) -> pd.DataFrame:
             rows.append(
                 {
                     "comparison": f"{registry.network(other)} minus {registry.network(base)}",
-                    "figure": registry.QUANTITIES[quantity],
+                    "metric": registry.QUANTITIES[quantity],
                     PAPER: "" if gain is None else f"{gain:+.3f}",
-                    OURS: formatting.signed(ours.estimate),
-                    "p": formatting.p_value(ours.estimate.p),
-                    "p (Holm)": formatting.p_value(float(p_holm)),
-                    "margin": f"±{margin:.3f}" if (margin := _margin(quantity)) else "",
-                    "p (smaller than the margin)": formatting.p_value(_equivalence_p(ours.estimate, margin)),
-                    "error through lesions": formatting.number(ours.estimate.lesion_variance**0.5),
-                    "error through seeds": formatting.number(ours.estimate.seed_variance**0.5),
+                    OURS: estimates.in_words(ours),
+                    **_tests(ours, float(p_holm), _margin(quantity)),
                     "seeds": formatting.seeds(ours.seeds),
-                    "interval over": ours.over,
                 }
             )
-    return pd.DataFrame(rows, columns=DIFFERENCES)
+    return pd.DataFrame(rows, columns=DIFFERENCES).set_index(["comparison", "metric"])
+
+
+def _tests(ours: Outcome[Difference], p_holm: float, margin: float | None) -> dict[str, str]:
+    """p values and the two errors of a difference, where there are seeds enough for them."""
+    found = ours.estimate
+    if len(ours.seeds) < FEWEST_SEEDS:
+        return dict.fromkeys(DIFFERENCES[4:-1], "")
+    return {
+        "p": formatting.p_value(found.p),
+        "p (Holm)": formatting.p_value(p_holm),
+        "margin": f"±{margin:.3f}" if margin else "",
+        "p (equivalence)": formatting.p_value(_equivalence_p(found, margin)),
+        "SE, lesions": formatting.number(found.lesion_variance**0.5),
+        "SE, seeds": formatting.number(found.seed_variance**0.5),
+    }
 
 
 def _margin(quantity: str) -> float | None:
@@ -163,7 +216,7 @@ def networks(study: Study) -> pd.DataFrame:
         row["our runs", "seeds"] = formatting.seeds(tuple(run.seed for run in runs)) if runs else "not run"
         row["our runs", "interval over"] = over
         row["our runs", "started from"] = registry.start(runs[0].experiment.network.weights) if runs else ""
-        row["our runs", "minutes each"] = formatting.over_seeds(minutes, 1) if minutes else ""
+        row["our runs", "minutes, median"] = formatting.number(float(np.median(minutes)), 1) if minutes else ""
         rows[registry.network(network)] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "network"
@@ -252,7 +305,7 @@ def cross_validated_differences(study: Study) -> pd.DataFrame:
             rows.append(
                 {
                     "comparison": f"{registry.network(networks[1])} minus {registry.network(networks[0])}",
-                    "figure": registry.QUANTITIES[quantity],
+                    "metric": registry.QUANTITIES[quantity],
                     PAPER: "" if gain is None else f"{gain:+.3f}",
                     OURS: formatting.signed(found[place]) if found else "",
                     "p": formatting.p_value(found[place].p) if found else "",

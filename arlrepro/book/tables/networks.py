@@ -18,12 +18,13 @@ from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.paths import RESULTS, root
 from arlrepro.registry import NETWORKS
 from arlrepro.runs import estimates
-from arlrepro.runs.estimates import Outcome, known
-from arlrepro.runs.study import Study, every_network, partners, read_companions
+from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, known
+from arlrepro.runs.study import Study, every_network, partners, present, read_companions
 
 QUANTITY = "mean_auc"
 COLUMNS = ("mean AUC [95 % CI]", "difference [95 % CI]", "p", "compared in", "runs", "started from")
 
+TODAY = "today's way"  # what the benchmark calls a plain PyTorch training
 #: Of a row of the archived benchmark; where a ratio was not taken turn by turn, the last two are lacking.
 TIMING_COLUMNS = ["what", "precision", "a second", "unit", "ratio", "ratio to", "least", "most"]
 
@@ -42,7 +43,7 @@ def variants(study: Study) -> pd.DataFrame:
             gain = known(estimates.difference, study, (resnet, arl), QUANTITY)
             rows[arl, f"α fixed at zero, {registry.network(resnet)}"] = _cells(study, resnet, gain)
             gain = known(estimates.difference, study, [arl], f"removal.{QUANTITY}")
-            rows[arl, "term taken out after training"] = {**_cells(study, arl, gain), COLUMNS[0]: ""}
+            rows[arl, "α set to 0 at test"] = {**_cells(study, arl, gain), COLUMNS[0]: ""}
             for name, part in read_companions(study, "ablation").items():
                 gain = known(estimates.variant_difference, study, part, arl, QUANTITY)
                 rows[arl, name] = _cells(part, arl, gain)
@@ -50,7 +51,7 @@ def variants(study: Study) -> pd.DataFrame:
         [(registry.network(arl), name) for arl, name in rows], names=["network", "variant"]
     )
     table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
-    return table.rename(columns={COLUMNS[1]: "as it is minus this [95 % CI]"})
+    return table[: None if study.runs else 0].rename(columns={COLUMNS[1]: "as it is minus this [95 % CI]"})
 
 
 def terms(study: Study) -> pd.DataFrame:
@@ -67,13 +68,13 @@ def terms(study: Study) -> pd.DataFrame:
         for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
             sizes = {row["block"]: row for row in attention.term_sizes(there).to_dict("records")}
-            for lost in attention.removal(there).to_dict("records") or [{}]:
-                size = sizes.get(lost.get("taken out of"), {})
+            for lost in attention.removal(there).reset_index().to_dict("records") or [{}]:
+                size = sizes.get(lost.get("α set to 0 in"), {})
                 rows.append(
                     {
                         "network": registry.network(arl),
                         "variant": name,
-                        "block": lost.get("taken out of", ""),
+                        "block": lost.get("α set to 0 in", ""),
                         **{title: size.get(title, "") for title in ("α", "α M x over x")},
                         "mean AUC lost without it [95 % CI]": lost.get("mean AUC", ""),
                         "p": lost.get("p, mean AUC", ""),
@@ -81,28 +82,34 @@ def terms(study: Study) -> pd.DataFrame:
                     }
                 )
     columns = ["network", "variant", "block", "α", "α M x over x", "mean AUC lost without it [95 % CI]", "p", "runs"]
-    return pd.DataFrame(rows, columns=columns).set_index(columns[:3])
+    return pd.DataFrame(rows if study.runs else [], columns=columns).set_index(columns[:3])
 
 
 def other_networks(study: Study) -> pd.DataFrame:
     """What do other kinds of attention give? Each network minus the ResNet of its depth, by one protocol.
 
     Returns:
-        A row a network: its mean AUC on the test lesions, the difference on the same lesions and seeds, how many of its
-        planned runs are there, and what their weights started from.
+        A row a network: its mean AUC on the test lesions, the difference from ResNet, how many of its planned runs are
+        completed, and what their weights started from. Where a network has fewer than three seeds it is compared with
+        all of ResNet's, for the seeds are what such a difference is uncertain by (`estimates.against_all_seeds`).
     """
     every = every_network(study)
-    gains = {
-        network: known(estimates.difference, every, (resnet, network), QUANTITY) for resnet, network in partners(every)
-    }
-    rows = {
-        network: _cells(part, network, gains.get(network))
-        for part in (study, *read_companions(study, "networks").values())
-        for network in part.profile.networks
-    }
+    rows = {}
+    resnets = {network: resnet for resnet, network in partners(every)}
+    for part in (study, *read_companions(study, "networks").values()):
+        for network in part.profile.networks:
+            gain = known(estimates.difference, every, (resnets.get(network, network), network), QUANTITY)
+            rows[network] = _cells(part, network, gain if network in resnets else None)
+            if network in resnets and gain and len(gain.seeds) < FEWEST_SEEDS:
+                whole = f"{formatting.seeds(gain.seeds)} against all of {registry.network(resnets[network])}"
+                few = estimates.against_all_seeds(every, resnets[network], network, QUANTITY)
+                rows[network] |= {
+                    COLUMNS[1]: "" if few is None else formatting.signed(few),
+                    "compared in": whole,
+                }
     index = pd.Index([registry.network(network) for network in rows], name="network")
     table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
-    return table.rename(columns={COLUMNS[1]: "minus ResNet [95 % CI]"})
+    return table[: None if study.runs else 0].rename(columns={COLUMNS[1]: "minus ResNet [95 % CI]"})
 
 
 def _cells(study: Study, network: str, difference: Outcome[Difference] | None = None) -> dict[str, str]:
@@ -111,8 +118,8 @@ def _cells(study: Study, network: str, difference: Outcome[Difference] | None = 
     planned = sum(one.network.name == network for one in study.profile.experiments()) * len(study.profile.seeds)
     cells = (
         formatting.with_interval(figure.estimate) if figure else "",
-        formatting.signed(difference.estimate) if difference else "",
-        formatting.p_value(difference.estimate.p) if difference else "",
+        estimates.in_words(difference) if difference else "",
+        formatting.p_value(difference.estimate.p) if difference and len(difference.seeds) >= FEWEST_SEEDS else "",
         formatting.seeds(difference.seeds) if difference else "",
         f"{len(study.of(network))} of {planned}",
         registry.start(study.profile.experiment.network.weights),
@@ -147,13 +154,16 @@ def timings() -> pd.DataFrame:
     rows = pd.DataFrame(_benchmark()["rows"]).reindex(columns=TIMING_COLUMNS)
     shown = pd.DataFrame(
         {
-            "what": rows["what"],
+            "what": rows["what"].replace(TODAY, "PyTorch baseline", regex=True),
             "precision": rows["precision"],
-            "a second": [f"{value:.1f} {unit}" for value, unit in zip(rows["a second"], rows["unit"], strict=True)],
-            "time over another's": [
-                f"{ratio:.2f} x {other}" for ratio, other in zip(rows["ratio"], rows["ratio to"], strict=True)
+            "throughput": [
+                f"{value:.1f} {unit} a second" for value, unit in zip(rows["a second"], rows["unit"], strict=True)
             ],
-            "in single turns": [
+            "time": [
+                f"{ratio:.2f} x {'PyTorch baseline' if other == TODAY else other}"
+                for ratio, other in zip(rows["ratio"], rows["ratio to"], strict=True)
+            ],
+            "range of single turns": [
                 f"{least:.2f} to {most:.2f}" if most > least else ""
                 for least, most in zip(rows["least"], rows["most"], strict=True)
             ],
@@ -162,10 +172,20 @@ def timings() -> pd.DataFrame:
     return shown.set_index(["what", "precision"])
 
 
+def step_ratio(network: str, precision: str) -> float:
+    """How many times as long as the plain network's a training step takes, in the archived benchmark."""
+    (row,) = (
+        one
+        for one in _benchmark()["rows"]
+        if one["what"] == f"training step, {network}" and one["precision"] == precision
+    )
+    return float(row["ratio"])
+
+
 def memory() -> pd.DataFrame:
-    """The archived benchmark's peak memory of a training, by the number of images, and what each further image adds."""
-    rows = pd.DataFrame(_benchmark().get("memory", []), columns=["what", "MiB", "MiB an image more"])
-    return rows.set_index("what").round({"MiB": 0, "MiB an image more": 2}).astype({"MiB": int})
+    """The archived benchmark's peak memory of a training, by the number of images."""
+    rows = pd.DataFrame(_benchmark().get("memory", []), columns=["what", "MiB"])
+    return rows.set_index("what").round().astype({"MiB": int}).rename(columns={"MiB": "peak memory, MiB"})
 
 
 def trainable() -> pd.DataFrame:
@@ -194,9 +214,9 @@ def trainable() -> pd.DataFrame:
 
 
 def costs(study: Study) -> pd.DataFrame:
-    """What attention costs: parameters, and minutes of a run, a network a row."""
+    """What attention costs: parameters, and minutes of a run, a row a network that has been run."""
     rows = []
-    for network in study.profile.networks:
+    for network in present(study):
         runs = study.of(network)
         minutes = [run.environment["seconds"] / 60 for run in runs]
         rows.append(
@@ -209,4 +229,5 @@ def costs(study: Study) -> pd.DataFrame:
                 "device": ", ".join(dict.fromkeys(run.environment["device"] for run in runs)),
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["network", "parameters", "runs", "minutes a run, median", "shortest to longest", "device"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,11 +1,10 @@
-"""What is known and chosen before any result, as tables: published numbers, data, settings, departures from the paper.
+"""What is known and chosen before any result, as tables: published numbers, settings, departures, trials, designs.
 
-Settings and departures are read from the comments of the code itself, so that the text cannot drift from it.
+The meaning of a setting is read from the comment beside it in the config, so that the text cannot drift from it.
 """
 
 import ast
 import io
-import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -19,17 +18,24 @@ from arlrepro import registry
 from arlrepro.config import Experiment
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Estimate, confusion_intervals
-from arlrepro.evaluation.power import detectable_difference, detectable_in_cross_validation
+from arlrepro.evaluation.power import (
+    detectable_difference,
+    detectable_in_cross_validation,
+    paired_seeds,
+    standard_error_of_difference,
+)
 from arlrepro.paper import consistency
+from arlrepro.paper.departures import LEADING, Departure
+from arlrepro.paper.departures import departures as listed
 from arlrepro.paper.published import LESIONS, POSITIVES, SOURCES, published, published_gain
+from arlrepro.paths import root
 from arlrepro.profiles import ISIC2017_256_CV, Profile
-from arlrepro.registry import CLASSES, SPLITS
+from arlrepro.registry import CLASSES, NETWORKS, SPLITS
+from arlrepro.runs.estimates import in_words, known, variant_difference
+from arlrepro.runs.study import Study, read_companions
 
 CODE = Path(__file__).parents[2]
-#: Words that begin a comment with a meaning, and so end the one before.
-KEYWORDS = ("Paper", "Departure", "Reason", "Effect", "Source")
-#: Said of a departure whose comment names no effect.
-NOT_MEASURED = "not measured"
+TRIALS_CSV = "results/protocol_trials.csv"  # as `benchmarks.protocol_trials` writes it
 
 
 def published_numbers() -> pd.DataFrame:
@@ -76,8 +82,8 @@ def consistency_table() -> pd.DataFrame:
                 "task": registry.TASK_WORDS[checked.task],
                 **{name: shares.get(name, "") for name in ("ACC", "SEN", "SPE")},
                 "verdict": checked.verdict,
-                "diseased found": counts[0],
-                "others left alone": counts[1],
+                "true positives": counts[0],
+                "true negatives": counts[1],
                 "mlscorecheck": "possible" if consistency.second_opinion(checked) else "impossible",
             }
         )
@@ -115,7 +121,7 @@ def mcnemar_bounds() -> pd.DataFrame:
     """Could the published decisions of ARL-CNN50 and ResNet-50 be told apart? McNemar's p, as far as counts bound it.
 
     Returns:
-        A row for each who reports both networks, task and share: how many lesions more ARL-CNN50 decides rightly, on
+        A row for each who reports both networks, task and metric: how many lesions more ARL-CNN50 decides rightly, on
         how few and how many lesions the two may differ, and the lowest and highest p value that this allows.
     """
     matrices = {(one.row, one.task): one.only_matrix for one in consistency.checked_rows()}
@@ -129,7 +135,7 @@ def mcnemar_bounds() -> pd.DataFrame:
                 {
                     "reported by": f"{row.replace('ResNet-50', 'ARL-CNN50')} against {row}",
                     "task": registry.TASK_WORDS[task],
-                    "share": registry.METRICS[share],
+                    "metric": registry.METRICS[share],
                     "lesions more": f"{other.parts(share)[0] - base.parts(share)[0]:+d}",
                     "lesions on which they differ": f"{bounds.fewest_discordant} to {bounds.most_discordant}",
                     "lowest p": formatting.p_value(bounds.lowest_p),
@@ -250,53 +256,101 @@ def _shown(value: Any) -> str:
 # Departures
 
 
-def departures() -> pd.DataFrame:
-    """Every departure from the paper, as the comment beside the code says it, with its reason and its effect.
+def departures(study: Study, leading: bool = True) -> pd.DataFrame:
+    """Where the protocol of a study departs from the paper's, ranked by the likely effect.
+
+    Args:
+        study: its runs, and those of its ablation, measure an effect where one was planned.
+        leading: the five with the largest likely effect, or else the others.
+    """
+    found = listed(study.profile)
+    rows = [
+        {
+            "setting": one.setting,
+            "paper": one.paper,
+            "here": one.here,
+            "reason": one.reason,
+            "likely effect": one.likely,
+            "measured effect on mean AUC": _measured(one, study),
+        }
+        for one in (found[:LEADING] if leading else found[LEADING:])
+    ]
+    return pd.DataFrame(rows).set_index("setting")
+
+
+def _measured(one: Departure, study: Study) -> str:
+    """What was measured, or what would measure it."""
+    part = read_companions(study, "ablation").get(one.variant)
+    arl = next((one for one in study.profile.networks if NETWORKS[one].attention == "arl"), "")
+    if part is not None and (gain := known(variant_difference, study, part, arl, "mean_auc")):
+        return f"here minus {one.variant}: {in_words(gain)}, {formatting.seeds(gain.seeds)}"
+    return f"not measured; {one.by} would" if one.by.startswith("-") else f"not measured{'; ' * bool(one.by)}{one.by}"
+
+
+def trials() -> pd.DataFrame:
+    """What was tried before the protocol was fixed, with the plain network and no test image; no rows without a file.
 
     Returns:
-        Columns `module`, `departure`, `reason`, `effect`, in the order of the modules' names and lines.
+        A row a trial and side of evaluation: its settings, minutes of training, AUCs of the held-out lesions.
     """
-    rows = [
-        {"module": ".".join(path.relative_to(CODE).with_suffix("").parts), **marked}
-        for path in sorted(CODE.rglob("*.py"))
-        if "Departure: " in (source := path.read_text(encoding="utf8"))
-        for marked in departures_in(source)
-    ]
-    return pd.DataFrame(rows, columns=["module", "departure", "reason", "effect"])
+    path = root() / TRIALS_CSV
+    if not path.is_file():
+        return pd.DataFrame()
+    tried = pd.read_csv(path).fillna("")
+    return pd.DataFrame(
+        {
+            "trial": tried["trial"],
+            "network": tried["network"].map(registry.network),
+            "settings": tried["settings"],
+            "evaluated at, px": tried["evaluation_side"],
+            "minutes": tried["minutes"].map(lambda one: formatting.number(one, 1)),
+            **{registry.QUANTITIES[f"{name}.auc"]: tried[name].map(formatting.number) for name in CLASSES},
+            "mean AUC": tried["mean_auc"].map(formatting.number),
+            "lesions": tried["lesions"],
+        }
+    ).set_index(["trial", "network"])
 
 
-def departures_in(source: str) -> list[dict[str, str]]:
-    """The departures that a module's comments and docstrings name.
+#: The seeds of one network differ by this much at least and at most in what is believed of fine-tuned networks, and
+#: the AUC estimates of the two networks correlate so: where a design is judged before its runs.
+SEED_DEVIATIONS, CORRELATIONS = (0.004, 0.008, 0.016), (0.9, 0.95)
 
-    Example:
-        >>> departures_in("# Departure: five seeds; the paper\\n# has one.\\n# Reason: noise.\\nx = 1  # Paper: so.")
-        [{'departure': 'five seeds; the paper has one.', 'reason': 'noise.', 'effect': 'not measured'}]
+
+def seed_designs(profile: Profile) -> pd.DataFrame:
+    """What the planned seeds can show, before any of them: half the interval's width, and power for the published gain.
+
+    Returns:
+        A row a standard deviation among one network's seeds and a correlation of the two mean AUCs over test sets.
     """
-    found: list[dict[str, str]] = []
-    for paragraph in _paragraphs(source):
-        marks = re.split(rf"(?:^|\n)({'|'.join(KEYWORDS)}): ", paragraph)
-        for keyword, text in zip(marks[1::2], marks[2::2], strict=True):
-            said = " ".join(text.split())
-            if keyword == "Departure":
-                found.append({"departure": said, "reason": "", "effect": NOT_MEASURED})
-            elif keyword in ("Reason", "Effect") and found and marks[1] == "Departure":
-                found[-1][keyword.lower()] = said
-    return found
+    gain = published_gain("mean_auc")
+    assert gain is not None
+    rows = []
+    for deviation in SEED_DEVIATIONS:
+        for correlation in CORRELATIONS:
+            width, power = planned(profile, deviation, correlation)
+            rows.append(
+                {
+                    "SD among seeds": formatting.number(deviation),
+                    "correlation of the AUC estimates": formatting.number(correlation, 2),
+                    "seeds": len(profile.seeds),
+                    "half-width of the 95 % interval": formatting.number(width),
+                    f"power for {gain.value:.3f}": formatting.number(power, 2),
+                }
+            )
+    return pd.DataFrame(rows).set_index(["SD among seeds", "correlation of the AUC estimates"])
 
 
-def _paragraphs(source: str) -> Iterator[str]:
-    """Comments that fill neighbouring lines together, paragraphs of docstrings, in the order of their lines."""
-    blocks: list[tuple[int, str]] = []
-    lines, last = source.splitlines(), -1
-    for line, text in _comments(source):
-        alone = lines[line - 1].lstrip().startswith("#")
-        if alone and line == last + 1:
-            blocks[-1] = (blocks[-1][0], f"{blocks[-1][1]}\n{text}")
-        else:
-            blocks.append((line, text))
-        last = line if alone else -1
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
-            blocks += [(node.body[0].lineno, part) for part in docstring.split("\n\n")]
-    return (text for _, text in sorted(blocks, key=lambda block: block[0]))
+def planned(profile: Profile, deviation: float, correlation: float) -> tuple[float, float]:
+    """Half-width of the interval and power for the published gain in mean AUC, of the seeds that a profile plans.
+
+    The error of a mean AUC through the lesions is that of two independent tasks.
+    """
+    found, errors = published_gain("mean_auc"), []
+    assert found is not None
+    for task in CLASSES:
+        of_task, positives = published_gain(f"{task}.auc"), POSITIVES["test"][task]
+        assert of_task is not None
+        counts = positives, LESIONS["test"] - positives
+        errors.append(standard_error_of_difference(of_task.before, of_task.after, *counts, correlation))
+    of_lesions = sum(one**2 for one in errors) ** 0.5 / len(errors)
+    return paired_seeds(found.value, of_lesions, deviation, len(profile.seeds))

@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from arlrepro import registry
+from arlrepro.book.export import NOTHING
 from arlrepro.config import Experiment, to_dict
 from arlrepro.evaluation import formatting
 from arlrepro.paths import RESULTS, root
@@ -35,11 +36,23 @@ SAYS = {
     "attention.csv": "size of the attention term by block",
     "metrics.json": "test and validation figures, unrounded",
     "predictions.csv": "a score for every lesion",
-    "removal.csv": "scores without the attention term",
-    "focus.csv": "how much of the activation map lies inside each lesion",
-    "maps.csv": "activation maps and masks of the drawn lesions",
+    "removal.csv": "scores with α set to 0",
+    "focus.csv": "energy of the activation map in each lesion's mask",
+    "maps.csv": "activation maps and masks of the synthetic lesions",
     "patches.csv": "where the evaluation patches lie",
 }
+
+
+FILTER = """<p><label for="runs-filter">Filter</label>
+<input id="runs-filter" type="search" placeholder="arl_cnn50 s3"></p>
+<script>
+document.getElementById("runs-filter").addEventListener("input", ({target}) => {
+  const words = target.value.toLowerCase().split(/\\s+/);
+  for (const run of document.querySelectorAll("article[id^=run-]"))
+    run.hidden = !words.every(word => (run.closest("section").id + run.id).toLowerCase().includes(word));
+});
+</script>
+"""
 
 
 def runs_of(study: Study) -> dict[str, list[Run]]:
@@ -85,7 +98,7 @@ def changed_settings(experiment: Experiment, base: Experiment) -> Iterator[str]:
 
 
 def sheets(study: Study) -> "HTML":
-    """A sheet for every run: its figures, environment, files, settings and commands.
+    """A line for every run that opens to its metrics, environment, files, settings and commands; a box filters them.
 
     Tables of the book link to it by the attribute `data-name`: the words they use for a run or for a network.
     """
@@ -99,7 +112,7 @@ def sheets(study: Study) -> "HTML":
             parts.append(f'<section id="{name}-{network}" data-name="{registry.network(network)}">')
             parts += [_sheet(run, profile_name) for run in runs if run.network == network]
             parts.append("</section>")
-    return HTML("\n".join(parts) or "<p>No run is there yet.</p>")
+    return HTML(FILTER + "\n".join(parts) if parts else f"<p>{NOTHING}s yet.</p>")
 
 
 def _sheet(run: Run, profile_name: str) -> str:
@@ -128,10 +141,17 @@ def _sheet(run: Run, profile_name: str) -> str:
     return (
         f'<article id="run-{run.id}" data-name="{run.id}">'
         f'<h4 id="seed-{run.id}" data-name="{registry.network(run.network)}, seed {run.seed}">{run.id}</h4>'
+        f"<details><summary>{html.escape(_in_a_line(run))}</summary>"
         f'<table class="dataframe">{rows}</table><ul>{files}</ul>'
         f"<details><summary>Every setting</summary><pre>{settings}</pre></details>"
-        f"<pre>{html.escape(commands)}</pre></article>"
+        f"<pre>{html.escape(commands)}</pre></details></article>"
     )
+
+
+def _in_a_line(run: Run) -> str:
+    """The most wanted of a run."""
+    minutes = formatting.number(run.environment["seconds"] / 60, 1)
+    return f"AUC {'; '.join(_aucs_in_words(run))}; {minutes} minutes; settings {run.experiment.hash}"
 
 
 def _files(run: Run) -> list[str]:
@@ -155,27 +175,6 @@ def _trained(environment: dict[str, Any], epochs: int) -> str:
 def _versions(environment: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     return f"Python {environment['python']}, {packages}"
-
-
-def overview(study: Study) -> pd.DataFrame:
-    """All runs on one screen: where, what, and how sure one can be that it is the same experiment.
-
-    Returns:
-        A row a run: its profile and folder, network, seed, the hash of its settings, device and minutes.
-    """
-    rows = [
-        {
-            "profile": profile_name,
-            "run": run.id,
-            "settings": run.experiment.hash,
-            "images": run.data_fingerprint[:12],
-            "device": run.environment["device"],
-            "minutes": formatting.number(run.environment["seconds"] / 60, 1),
-        }
-        for profile_name, runs in runs_of(study).items()
-        for run in runs
-    ]
-    return pd.DataFrame(rows, columns=["profile", "run", "settings", "images", "device", "minutes"]).set_index("run")
 
 
 def text_files(folder: Path) -> Iterator[Path]:
@@ -209,7 +208,7 @@ def runs_table(study: Study) -> pd.DataFrame:
                     "task": registry.TASK_WORDS[experiment.task],
                     "seed": seed,
                     **(_of_run(run) if run else {}),
-                    "folder": (RESULTS / study.profile.name / run.id).as_posix() if run else "not there yet",
+                    "folder": (RESULTS / study.profile.name / run.id).as_posix() if run else "not completed yet",
                 }
             )
     columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
@@ -231,5 +230,5 @@ def missing(study: Study) -> str:
     """Which runs of the profile's matrix are not there yet, in a sentence."""
     planned = len(study.profile.experiments()) * len(study.profile.seeds)
     if not study.missing:
-        return f"All {planned} planned runs are there."
-    return f"{len(study.missing)} of {planned} planned runs are not there yet: {', '.join(study.missing)}."
+        return f"All {planned} planned runs are completed."
+    return f"{len(study.missing)} of {planned} planned runs are not completed yet: {', '.join(study.missing)}."
