@@ -1,6 +1,9 @@
 """The drawn lesions: repeatable, with exact masks, signs that look as dermoscopy says, kinds that overlap."""
 
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -225,3 +228,17 @@ def test_what_cannot_be_drawn_is_named(call, message, tmp_path):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         call(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_that_want_the_same_set_draw_it_once(tmp_path):
+    script = (
+        "from arlrepro.config import DataConfig; from arlrepro.data import datasets\n"
+        "counts = dict(synthetic_training=3, synthetic_validation=3, synthetic_test=3)\n"
+        "print(len(datasets.open_data(DataConfig(source='synthetic', side=16, **counts)).lesions))\n"
+    )
+    environment = {**os.environ, "ARLREPRO_ROOT": str(tmp_path)}
+    running = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [(process.communicate()[0], process.returncode) for process in running] == [("9\n", 0)] * 2
