@@ -6,7 +6,7 @@ DATA ?=#              folder of the real images in the official layout
 PYTHON ?= python3#    any: set-up looks further if it is too old
 BIN := .venv/bin
 
-.PHONY: book test test-slow check bench clean
+.PHONY: book test test-slow check bench faults clean
 
 book:  ## data, training, notebooks, site: prints the path of the front page and what each part took
 	@$(PYTHON) setup_venv.py book
@@ -30,6 +30,10 @@ check:  ## style and types
 bench:
 	@$(PYTHON) setup_venv.py book test
 	$(BIN)/python -m benchmarks
+
+faults:  ## damage what a run leaves on disk, thousands of times: what is noticed, by group; writes results/faults.json
+	@$(PYTHON) setup_venv.py book test
+	$(BIN)/python -m benchmarks.faults
 
 clean:  ## what make made, but for .venv and the trained runs
 	rm -rf _build
