@@ -56,6 +56,10 @@ def lesion() -> Image.Image:
     return Image.fromarray(draw_lesion("melanoma", 3, 128).image)
 
 
+def test_weights_may_be_read_by_whoever_may_read_the_runs_other_files(run):
+    assert (run.folder / WEIGHTS).stat().st_mode == (run.folder / "config.yaml").stat().st_mode
+
+
 def test_every_usual_format_is_scored_alike(run, lesion, tmp_path):
     inputs = tmp_path / "in"
     inputs.mkdir()
