@@ -84,6 +84,7 @@ from PIL import Image
 
 def state():
     return {
+        "pandas": {name: pandas.get_option(name) for name in pandas._config.config._registered_options},
         "matplotlib": dict(matplotlib.rcParams),
         "numpy": (numpy.geterr(), numpy.get_printoptions()),
         "pillow": (Image.MAX_IMAGE_PIXELS,),

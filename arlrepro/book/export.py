@@ -81,16 +81,20 @@ class Downloadable:
     name: str  # of the files, without ending
 
     def __repr__(self) -> str:
-        return repr(self.table) if len(self.table) else f"{NOTHING}s yet."
+        with pd.option_context("display.max_colwidth", None):
+            return repr(self.table) if len(self.table) else f"{NOTHING}s yet."
 
     def _repr_html_(self) -> str:
         if not len(self.table):
             return f"<p>{NOTHING}s yet.</p>"
+        # Reason: a table's words are to be read; pandas would cut them after fifty letters.
+        with pd.option_context("display.max_colwidth", None):
+            shown = self.table._repr_html_()
         links = [
             link(f"{self.name}.csv", "text/csv", as_csv(self.table), "CSV"),
             link(f"{self.name}.tex", "application/x-tex", as_latex(self.table), "LaTeX"),
         ]
-        return f'{self.table._repr_html_()}\n<p class="downloads">Save this table: {", ".join(links)}</p>'
+        return f'{shown}\n<p class="downloads">Save this table: {", ".join(links)}</p>'
 
 
 @dataclass(frozen=True, eq=False)

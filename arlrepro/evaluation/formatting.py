@@ -3,12 +3,7 @@
 import math
 from collections.abc import Sequence
 
-import pandas as pd
-
 from arlrepro.evaluation.intervals import Difference, Estimate
-
-# Reason: a table's words are to be read; pandas would cut them after fifty letters.
-pd.options.display.max_colwidth = None
 
 
 def number(value: float | None, decimals: int = 3) -> str:

@@ -45,3 +45,11 @@ def test_the_page_shows_the_table_itself_and_comes_out_alike():
 
 def test_percent_signs_and_underscores_are_escaped_for_latex():
     assert "95 \\% CI" in as_latex(pd.DataFrame({"ours [95 % CI]": ["0.5"]}))
+
+
+def test_a_table_is_shown_with_all_its_words_and_pandas_stays_as_it_was():
+    long = "word " * 40
+    table = pd.DataFrame({"why": [long.strip()]})
+    assert long.strip() in Downloadable(table, "words")._repr_html_()
+    assert long.strip() in repr(Downloadable(table, "words"))
+    assert long.strip() not in table._repr_html_()
