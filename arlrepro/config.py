@@ -249,13 +249,10 @@ class Experiment:
         The network's name, the task and the fold stand in a run's id by themselves and are left out, so that the runs
         of one profile share a hash.
         """
-        plain = replace(
-            self,
-            task=Experiment.task,
-            network=replace(self.network, name=NetworkConfig.name),
-            data=replace(self.data, fold=DataConfig.fold),
-        )
-        changed = {"protocol": PROTOCOL_VERSION, **differences(plain, Experiment())}
+        found = differences(self, Experiment())
+        for section, name in ((found, "task"), (found.get("network", {}), "name"), (found.get("data", {}), "fold")):
+            section.pop(name, None)
+        changed = {"protocol": PROTOCOL_VERSION, **{name: value for name, value in found.items() if value != {}}}
         return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
 
     def run_id(self, seed: int) -> str:
