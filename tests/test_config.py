@@ -1,13 +1,14 @@
 """A config is refused where it names what does not exist, and variants are experiments of their own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arlrepro import config, registry
-from arlrepro.config import Experiment, with_settings
+from arlrepro.config import Experiment, NetworkConfig, with_settings
 from arlrepro.errors import ConfigError
 from arlrepro.profiles import ABLATION, ISIC2017_256, ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS, PROFILES
 
@@ -77,6 +78,14 @@ HASHES = {
 def test_profiles_keep_their_hashes():
     """As on the day before ranges were checked: a run is found by them."""
     assert {name: PROFILES[name].experiment.hash for name in HASHES} == HASHES
+
+
+def test_a_pair_that_starts_from_weights_of_its_own_family_shares_a_hash():
+    pair = [
+        replace(Experiment(), network=NetworkConfig(name=name, weights="imagenet-lite0"))
+        for name in ("efficientnet_lite0", "arl_efficientnet_lite0")
+    ]
+    assert pair[0].hash == pair[1].hash != Experiment().hash
 
 
 OUT_OF_RANGE = {

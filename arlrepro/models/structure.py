@@ -1,6 +1,6 @@
 """Where a network's stem, blocks, last feature map and head are, whatever its family calls them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ class ResNetStructure:
     #: Names of the modules that end with a fourth, an eighth, a 16th and a 32nd of the side.
     stages = ("layer1", "layer2", "layer3", "layer4")
     #: All modules by name, from the output down, in steps with a name each.
-    from_the_top = {  # noqa: RUF012
+    from_the_top: ClassVar[dict[str, tuple[str, ...]]] = {
         **{name: (name,) for name in ("fc", "layer4", "layer3", "layer2", "layer1")},
         "everything": ("bn1", "conv1"),
     }
@@ -55,7 +55,7 @@ class EfficientNetStructure(ResNetStructure):
     """timm's EfficientNet with seven stages, taken apart in the same way."""
 
     stages = ("blocks.1", "blocks.2", "blocks.4", "blocks.6")
-    from_the_top = {  # noqa: RUF012
+    from_the_top: ClassVar[dict[str, tuple[str, ...]]] = {
         "classifier": ("classifier",),
         "conv_head": ("bn2", "conv_head"),
         "blocks.6": ("blocks.6", "blocks.5"),
