@@ -19,7 +19,6 @@ from arlrepro import paths
 from arlrepro.config import Experiment, with_settings
 from arlrepro.data.datasets import assign_folds
 from arlrepro.errors import ConfigError, RunError, check_known, some
-from arlrepro.progress import bar
 from arlrepro.registry import CLASSES
 from arlrepro.runs import cluster
 from arlrepro.runs.cluster import Resources, Supplies
@@ -161,9 +160,8 @@ def sweep(
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
-                verbose=0,
+                verbose=1,  # Tune's own words on how far the trials are
                 failure_config=tune.FailureConfig(max_failures=2),
-                callbacks=[_progress(len(every))],
             ),
         )
         results = tuner.fit()
@@ -194,23 +192,3 @@ def write_trials(name: str, trials: pd.DataFrame) -> Path:
     table = pd.concat([*before, trials.assign(trial=name)])[[*COLUMNS, "epochs"]]
     table.astype({"epochs": "Int64"}).to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
     return path
-
-
-def _progress(trials: int) -> Any:
-    """A callback of Tune that moves a bar over the trials, with what the newest one told."""
-    from ray import tune
-
-    class Progress(tune.Callback):
-        def setup(self, *_given: Any, **_info: Any) -> None:
-            self.bar = bar(total=trials, desc="trials", unit="trial")
-
-        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_info: Any) -> None:
-            self.bar.set_postfix_str(f"{' '.join(trial.config['settings'])}: {result.get('mean_auc', 0):.3f}")
-
-        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_info: Any) -> None:
-            self.bar.update()
-
-        def on_experiment_end(self, trials: list, **_info: Any) -> None:
-            self.bar.close()
-
-    return Progress()

@@ -95,10 +95,10 @@ def test_masks_have_a_column_a_block_around_one():
 
 def test_pictures_without_a_run_say_so():
     resnet = made_study({"resnet14": 0.1}, seeds=(0,))
-    (said,) = attention.masks(LESIONS, resnet).axes[0].texts
-    assert said.get_text() == "No run with ARL blocks and seed 0 is in the archive of isic2017-256 yet."
-    (said,) = attention.attention_maps(LESIONS, resnet, seed=3).axes[0].texts
-    assert said.get_text() == "No run with seed 3 is in the archive of isic2017-256 yet."
+    assert repr(attention.masks(LESIONS, resnet)) == "No completed run with ARL blocks and seed 0 of isic2017-256 yet."
+    assert (
+        repr(attention.attention_maps(LESIONS, resnet, seed=3)) == "No completed run with seed 3 of isic2017-256 yet."
+    )
 
 
 def test_boxes_lie_where_the_patches_were_cut():
@@ -131,7 +131,7 @@ def test_a_picture_comes_out_alike():
 def test_a_mask_that_fills_the_image_has_no_outline_to_draw():
     image = DRAWN["nevus-1"].image
     full = {"nevus-1": (image, np.ones((SIDE, SIDE), dtype=bool))}
-    assert attention.attention_maps(full, STUDY).axes[1].get_xlabel() == "100% inside"
+    assert attention.attention_maps(full, STUDY).axes[1].get_xlabel() == "100% in mask"
 
 
 def framed_maps(height: float) -> pd.DataFrame:

@@ -30,8 +30,8 @@ def test_the_runs_of_a_variant_are_not_counted_among_the_protocols_own(companion
 
 def test_what_is_planned_is_said_with_and_without_plans(companion_archive):
     assert about_companions(STUDY) == (
-        "3 of 18 planned runs of variants of the ARL block are there.\n"
-        "1 of 12 planned runs of other kinds of attention are there."
+        "3 of 18 planned runs of variants of the ARL block are completed.\n"
+        "1 of 12 planned runs of other kinds of attention are completed."
     )
     assert about_companions(Study(SMOKE, ())) == (
         "No runs of variants of the ARL block are planned beside those of smoke.\n"

@@ -1,6 +1,7 @@
 """Runs: made once, whole or not at all, and archived without their weights."""
 
 import re
+import shutil
 import threading
 from dataclasses import replace
 
@@ -93,10 +94,15 @@ def test_runs_that_are_archived_are_left_out_where_only_missing_ones_are_asked_f
     archived = runner.archive(resnet.folder, paths.archived_folder("tiny"))
     monkeypatch.setattr(paths, "live_folder", lambda _profile: place / "elsewhere")
     made = []
-    monkeypatch.setattr(runner, "train_or_load", lambda one, seed, *_, **__: made.append(one.run_id(seed)) or arl)
+
+    def copied(one, seed, folder, **_):
+        made.append(one.run_id(seed))
+        return archive.read_run(shutil.copytree(arl.folder, folder / made[-1]))
+
+    monkeypatch.setattr(runner, "train_or_load", copied)
     found = runner.reproduce("tiny", missing_only=True)
     assert made == [arl.id]
-    assert [run.folder for run in found.runs] == [archived, arl.folder]
+    assert [run.folder for run in found.runs] == [archived, place / "elsewhere" / arl.id]
 
 
 def test_lesions_drawn_by_other_code_are_noticed(study, place, tiny, monkeypatch):

@@ -228,7 +228,9 @@ def hit_or_miss(kind: str, scores: pd.DataFrame, image_id: str) -> str:
 
 
 def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, seed: int = 0) -> Drawn:
-    """Where an ARL network's attention lies, block by block: its masks' mean over channels, over that of a flat mask.
+    """Where an ARL network's attention lies: its masks' mean over channels, over that of a flat mask, by stage.
+
+    The last block of each stage is shown: a page holds no picture for each of sixteen.
 
     Args:
         lesions: by id, image and lesion mask; the ids of archived maps.
@@ -238,7 +240,7 @@ def masks(lesions: Mapping[str, tuple[np.ndarray, np.ndarray]], study: Study, se
     run = next((run for run in study.runs if run.seed == seed and len(run.attention)), None)
     if run is None:
         return no_runs(study, f" with ARL blocks and seed {seed}")
-    blocks = list(run.attention["block"])
+    blocks = list({block.rpartition(".")[0]: block for block in run.attention["block"]}.values())
     table = run.measures["maps"]
     rows, columns = len(lesions), 1 + len(blocks)
     with canvas(rows, columns, width=1.75 * columns + 0.7, height=1.75 * rows + 0.3) as (figure, axes):

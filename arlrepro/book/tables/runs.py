@@ -20,6 +20,7 @@ from arlrepro.profiles import PROFILES, profile
 from arlrepro.registry import CLASSES, classes_of
 from arlrepro.runs.archive import FILES, MEASURES, Run
 from arlrepro.runs.study import Study, list_runs
+from arlrepro.storage import MANIFEST
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -155,7 +156,9 @@ def _in_a_line(run: Run) -> str:
 
 
 def _files(run: Run) -> list[str]:
-    return [*FILES, *(f"{name}.csv" for name in MEASURES if name in run.measures)]
+    measured = [f"{name}.csv" for name in MEASURES if name in run.measures]
+    sealed = run.folder is None or (run.folder / MANIFEST).is_file()  # runs of an older version are not
+    return [*FILES, *measured, *([MANIFEST] if sealed else [])]
 
 
 def _aucs_in_words(run: Run) -> Iterator[str]:
