@@ -234,8 +234,8 @@ def reproduce(
     _choose_weights(weights_dir)
     engine = runner.one_after_another
     if on != "local":
-        from arlrepro.runs.cluster import Resources
-        from arlrepro.runs.engine import RayEngine
+        from arlrepro.runs.cluster.engine import RayEngine
+        from arlrepro.runs.cluster.nodes import Resources
 
         engine = RayEngine(Resources(on, cpus_per_run, gpus_per_run), storage, checkpoint_every)
     study = runner.reproduce(profile, data, device, missing_only=missing, log=log, engine=engine)
@@ -266,8 +266,8 @@ def sweep(
     """Try settings on training and validation images alone, by Ray Tune; print the trials and archive them."""
     from dataclasses import replace
 
-    from arlrepro.runs import sweep as trying
-    from arlrepro.runs.cluster import Resources
+    from arlrepro.runs.cluster import sweep as trying
+    from arlrepro.runs.cluster.nodes import Resources
 
     _choose_weights(weights_dir)
     experiment = profiles.profile(profile).experiments()[0]

@@ -5,7 +5,7 @@
 times Ray's own part first, on a matrix of runs that do nothing, and writes both to `results/cluster.json`; with
 `--simulate` it keeps the stored times.
 
-Runs are sent as `runs.engine` sends them, the longest first. A failed node sends its runs back to their last
+Runs are sent as `runs.cluster.engine` sends them, the longest first. A failed node sends its runs back to their last
 checkpoints; another takes its place a while later.
 """
 
@@ -26,8 +26,8 @@ import numpy as np
 from arlrepro.data import datasets
 from arlrepro.paths import RESULTS, root
 from arlrepro.profiles import SMOKE
-from arlrepro.runs.cluster import Resources
-from arlrepro.runs.engine import RayEngine
+from arlrepro.runs.cluster.engine import RayEngine
+from arlrepro.runs.cluster.nodes import Resources
 from arlrepro.runs.runner import Matrix
 from arlrepro.runs.study import list_runs
 

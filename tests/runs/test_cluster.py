@@ -5,13 +5,13 @@ import sys
 import pytest
 
 from arlrepro.errors import ConfigError
-from arlrepro.runs import cluster
-from arlrepro.runs.engine import Checkpoints
+from arlrepro.runs.cluster import nodes
+from arlrepro.runs.cluster.engine import Checkpoints
 
 
 def test_the_package_that_is_not_here_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError) as caught, cluster.connected("auto"):
+    with pytest.raises(ConfigError) as caught, nodes.connected("auto"):
         pass
     assert str(caught.value) == "--on auto needs a package that is not here: pip install arlrepro[cluster]"
 
@@ -34,6 +34,6 @@ def test_a_storage_of_an_unknown_kind_is_refused():
 
 
 def test_versions_tell_other_code_from_this():
-    told = cluster.versions()
+    told = nodes.versions()
     assert set(told) == {"arlrepro", "torch", "Python"}
-    assert told == cluster.versions()
+    assert told == nodes.versions()

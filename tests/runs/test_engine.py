@@ -19,11 +19,12 @@ from safetensors.torch import load_file
 from arlrepro.config import DataConfig
 from arlrepro.errors import ConfigError, RunError
 from arlrepro.profiles import PROFILES, SMOKE, Profile
-from arlrepro.runs import cluster, runner
+from arlrepro.runs import runner
 from arlrepro.runs.archive import WEIGHTS
-from arlrepro.runs.cluster import Resources
-from arlrepro.runs.engine import RayEngine
-from arlrepro.runs.sweep import sweep
+from arlrepro.runs.cluster import nodes
+from arlrepro.runs.cluster.engine import RayEngine
+from arlrepro.runs.cluster.nodes import Resources
+from arlrepro.runs.cluster.sweep import sweep
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install arlrepro[cluster]")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -113,7 +114,7 @@ def test_a_run_that_no_node_has_room_for_is_refused_at_once(two_nodes, matrix, t
 
 
 def test_another_version_on_a_node_is_refused_with_both(two_nodes, matrix, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "version", lambda _name: "0.0")
+    monkeypatch.setattr(nodes, "version", lambda _name: "0.0")
     both = r"^node \S+ has arlrepro \S+ \(code \w{8}\), here it is 0\.0 \(code \w{8}\); install the same on both$"
     with pytest.raises(ConfigError, match=both):
         on(two_nodes)(a_matrix(matrix, tmp_path))
@@ -121,16 +122,16 @@ def test_another_version_on_a_node_is_refused_with_both(two_nodes, matrix, tmp_p
 
 def test_an_address_that_does_not_answer_is_said(two_nodes):
     told = r"^--on ray://127\.0\.0\.1:9: no answer within 10 s \(.*refused\); is the"
-    with pytest.raises(ConfigError, match=told), cluster.connected("ray://127.0.0.1:9"):
+    with pytest.raises(ConfigError, match=told), nodes.connected("ray://127.0.0.1:9"):
         pass
 
 
 def test_a_node_that_does_not_see_the_heads_disk_fetches_its_files_once(two_nodes, tmp_path, monkeypatch):
     (tmp_path / "one").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "two").write_bytes(b"two")
-    monkeypatch.setattr(cluster, "PIECE", 1000)
-    with cluster.connected("auto"):
-        parcel = cluster.pack(ray, "fetched", [tmp_path / "one", tmp_path / "two"], Resources("auto"))
+    monkeypatch.setattr(nodes, "PIECE", 1000)
+    with nodes.connected("auto"):
+        parcel = nodes.pack(ray, "fetched", [tmp_path / "one", tmp_path / "two"], Resources("auto"))
         assert [name for name, _ in parcel.pieces] == ["one", "one", "one", "two"]
 
         def fetch(parcel):
@@ -238,11 +239,11 @@ def make_step_by_step():
 
     def make(job, experiment, seed, attempt, _log):
         name = job.name(experiment.run_id(seed))
-        began, state = time.time(), cluster.ask(job.desk.kept.remote(name))
+        began, state = time.time(), nodes.ask(job.desk.kept.remote(name))
         first = int(state or 0)
         for step in range(first, STEPS):
             time.sleep(0.2)
-            cluster.ask(job.desk.keep.remote(name, str(step + 1).encode()))
+            nodes.ask(job.desk.keep.remote(name, str(step + 1).encode()))
         told = {"attempt": attempt, "first": first, "node": ray.get_runtime_context().get_node_id(), "began": began}
         return {"told.json": json.dumps({**told, "ended": time.time()}).encode()}
 

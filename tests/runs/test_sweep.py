@@ -9,9 +9,9 @@ from arlrepro.errors import ConfigError
 from arlrepro.paths import root
 from arlrepro.profiles import SMOKE
 from arlrepro.registry import CLASSES
-from arlrepro.runs import sweep
-from arlrepro.runs.cluster import Resources
-from arlrepro.runs.sweep import COLUMNS, JUDGES, TRIALS_CSV, held_out, settings_of, write_trials
+from arlrepro.runs.cluster import sweep
+from arlrepro.runs.cluster.nodes import Resources
+from arlrepro.runs.cluster.sweep import COLUMNS, JUDGES, TRIALS_CSV, held_out, settings_of, write_trials
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from arlrepro.config import Experiment
 from arlrepro.errors import ArlReproError, ConfigError, RunError, some
 from arlrepro.progress import bar
 from arlrepro.registry import NETWORKS
-from arlrepro.runs import cluster
-from arlrepro.runs.cluster import Resources, Supplies
+from arlrepro.runs.cluster import nodes
+from arlrepro.runs.cluster.nodes import Resources, Supplies
 from arlrepro.runs.runner import STATE, Matrix, train_or_load
 
 #: How often a run is sent again after its worker or node was lost: one that takes its worker along is given up.
@@ -114,12 +114,12 @@ def make_run(job: Job, experiment: Experiment, seed: int, attempt: int, log: str
         if store is not None:
             store.keep(name, path.read_bytes())
         else:
-            cluster.ask(job.desk.keep.remote(name, path.read_bytes()))
+            nodes.ask(job.desk.keep.remote(name, path.read_bytes()))
 
     def tell(epoch: int, epochs: int, row: dict[str, int | float]) -> None:
         job.desk.tell.remote(run_id, epoch, epochs, float(row["training_loss"]))
 
-    state = store.kept(name) if store is not None else cluster.ask(job.desk.kept.remote(name))
+    state = store.kept(name) if store is not None else nodes.ask(job.desk.kept.remote(name))
     with TemporaryDirectory(prefix=run_id) as scratch:
         if state is not None:
             part = Path(scratch) / f"{run_id}.part"
@@ -157,16 +157,16 @@ class RayEngine:
         the next call goes on from the checkpoints.
 
         Raises:
-            ConfigError: Ray or the cluster cannot make these runs; see `cluster.connected`, `cluster.require_nodes`.
+            ConfigError: Ray or the cluster cannot make these runs; see `nodes.connected`, `nodes.require_nodes`.
             RunError: some of the runs failed, each with its reason; all others are made.
         """
         address = self.storage if "://" in self.storage or not self.storage else str(Path(self.storage).resolve())
-        with cluster.connected(self.resources.on) as ray:
-            gpus = cluster.require_nodes(ray, self.resources, matrix.device)
+        with nodes.connected(self.resources.on) as ray:
+            gpus = nodes.require_nodes(ray, self.resources, matrix.device)
             experiments = [experiment for experiment, _ in matrix.missing]
             device = "cuda" if gpus else "cpu"
-            supplies = cluster.supply(ray, experiments, matrix.data, device, self.resources)
-            here = cluster.on_node(ray, ray.get_runtime_context().get_node_id())
+            supplies = nodes.supply(ray, experiments, matrix.data, device, self.resources)
+            here = nodes.on_node(ray, ray.get_runtime_context().get_node_id())
             desk = ray.remote(Desk).options(**here).remote(address)
             job = Job(supplies, desk, address, self.checkpoint_every, f"ray {ray.__version__}")
             task = ray.remote(self.make).options(

@@ -20,8 +20,8 @@ from arlrepro.config import Experiment, with_settings
 from arlrepro.data.datasets import assign_folds
 from arlrepro.errors import ConfigError, RunError, check_known, some
 from arlrepro.registry import CLASSES
-from arlrepro.runs import cluster
-from arlrepro.runs.cluster import Resources, Supplies
+from arlrepro.runs.cluster import nodes
+from arlrepro.runs.cluster.nodes import Resources, Supplies
 
 if TYPE_CHECKING:
     from arlrepro.data.lesions import DataModule
@@ -143,12 +143,12 @@ def sweep(
     every = {settings: with_settings(experiment, settings) for settings in settings_of(over)}
     if len({one.data for one in every.values()}) > 1:
         raise ConfigError("--over data...: all trials of a sweep read the same images; sweep each data set by itself")
-    with cluster.connected(resources.on) as ray, TemporaryDirectory() as scratch:
+    with nodes.connected(resources.on) as ray, TemporaryDirectory() as scratch:
         from ray import tune
         from ray.tune.schedulers import ASHAScheduler
 
-        gpus = cluster.require_nodes(ray, resources, device)
-        supplies = cluster.supply(ray, list(every.values()), data, "cuda" if gpus else "cpu", resources)
+        gpus = nodes.require_nodes(ray, resources, device)
+        supplies = nodes.supply(ray, list(every.values()), data, "cuda" if gpus else "cpu", resources)
         trial = tune.with_parameters(try_settings, trials=Trials(supplies, experiment, seed, by))
         tuner = tune.Tuner(
             tune.with_resources(trial, {"cpu": resources.cpus_per_run, "gpu": gpus}),
