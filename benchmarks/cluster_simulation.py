@@ -38,11 +38,11 @@ REPEATS = 20  # of a simulation with failures, another seed each
 GPUS_A_NODE = 8
 CHECKPOINT_MINUTES = 2.0  # the default of the engine
 REPLACED_MINUTES = 10.0  # until another node takes a failed one's place; our assumption
-#: Source: Grattafiori et al. 2024, The Llama 3 Herd of Models (arXiv:2407.21783), section 3.3.4 and table 5: 419
-#: unexpected interruptions in 54 days on 16,384 GPUs, eight a server.
+#: Source: Grattafiori et al. 2024, The Llama 3 Herd of Models (arXiv:2407.21783), as the press reports its numbers: 419
+#: unexpected interruptions in 54 days on 16,384 GPUs. Eight GPUs a node is our assumption.
 INTERRUPTIONS, DAYS, CLUSTER_GPUS = 419, 54, 16_384
 FAILURES_A_NODE_HOUR = INTERRUPTIONS / (DAYS * 24 * CLUSTER_GPUS / GPUS_A_NODE)
-SOURCE = "Grattafiori et al. 2024, The Llama 3 Herd of Models, arXiv:2407.21783, section 3.3.4 and table 5"
+SOURCE = "Grattafiori et al. 2024, The Llama 3 Herd of Models, arXiv:2407.21783"
 
 
 @dataclass(frozen=True)
