@@ -1,6 +1,7 @@
 """A cluster that Ray runs: joined, held to what a matrix needs of it, and given the images and weights, once a node."""
 
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -72,7 +73,7 @@ def connected(on: str) -> Iterator[ModuleType]:
             address="local" if on == "ray" else known,
             namespace="arlrepro",
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             include_dashboard=False if on == "ray" else None,
         )
     except (ConnectionError, TimeoutError) as error:
