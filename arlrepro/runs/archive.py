@@ -49,12 +49,10 @@ MEASURES = (
 NUMBERS = {
     "history": ("epoch", "learning_rate", "training_loss"),
     "attention": ("alpha",),
-    "removal": CLASSES,
     "terms": ("to_shortcut", "to_residual"),
     **dict.fromkeys(("focus", "focus_training", "focus_drawn", "focus_signs", "sanity"), ("share",)),
     "deletion": ("fraction", "deletion", "insertion"),
     "maps": ("row", "column", "value"),
-    "gallery": CLASSES,
     "patches": ("x", "y", "scale"),
     "scales": ("scale", "auc"),
 }
@@ -146,6 +144,7 @@ def read_run(folder: Path) -> Run:
         )
     experiment, seed, fingerprint = read("config.yaml", lambda content: _settings(_config(content)))
     measured = [name for name in MEASURES if (folder / f"{name}.csv").is_file()]
+    numbers = NUMBERS | dict.fromkeys(("removal", "gallery"), classes_of(experiment.task))  # a score for each class
     run = Run(
         experiment=experiment,
         seed=seed,
@@ -154,7 +153,7 @@ def read_run(folder: Path) -> Run:
         history=read("history.csv", _table(NUMBERS["history"], empty=False)),
         attention=read("attention.csv", _table(NUMBERS["attention"])),
         predictions=read("predictions.csv", _predictions),
-        measures={name: read(f"{name}.csv", _table(NUMBERS.get(name, ()))) for name in measured},
+        measures={name: read(f"{name}.csv", _table(numbers.get(name, ()))) for name in measured},
         folder=folder,
     )
     if run.id != folder.name:
