@@ -107,7 +107,7 @@ class Report:
                 source = f"data:image/jpeg;base64,{b64encode(jpeg.getvalue()).decode()}"
                 pictures += f'<td><img src="{source}" width="{side}" alt="{caption}"><br>{caption}</td>'
             rows.append(f"<tr>{pictures}<td>correlation {pair.correlation:.3f}<br>hash {pair.hash_bits}/64</td></tr>")
-        title = f"{len(rows)} pairs of look-alikes across splits"
+        title = f"{len(rows)} cross-split near-duplicates"
         return (
             f'<!doctype html><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><table>{"".join(rows)}</table>'
         )

@@ -235,7 +235,7 @@ def signs(drawn: Mapping[str, Any]) -> Figure:
 
 
 def kind_of(image_id: str) -> str:
-    """The kind of a drawn lesion, in words, from its id `<kind>-<seed>`; another id as it is."""
+    """The kind of a synthetic image, in words, from its id `<kind>-<seed>`; another id as it is."""
     return (image_id.rpartition("-")[0] or image_id).replace("_", " ")
 
 

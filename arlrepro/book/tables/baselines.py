@@ -77,7 +77,7 @@ def look_alikes(study: Study) -> pd.DataFrame:
 
 
 def without_look_alikes(study: Study) -> Study:
-    """The same runs, scored without the test lesions of which another split has the same picture or a look-alike."""
+    """The same runs, scored without the test lesions of which another split has a near-duplicate."""
     pairs = look_alikes(study)
     twins = {
         *pairs.loc[pairs["split"] == "test", "image"],
