@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from arlrepro.models.arl_cnn import create as create_model
     from arlrepro.models.attach import add_attention
     from arlrepro.runs.archive import read_run
+    from arlrepro.runs.matrix import open_study
     from arlrepro.runs.predict import score_photographs as predict
-    from arlrepro.runs.runner import open_study
 
 __all__ = ["ARLBlock", "add_attention", "create_model", "open_study", "predict", "read_dataset", "read_run", "score"]
 
@@ -24,7 +24,7 @@ _HOMES = {
     "ARLBlock": ("models.arl_cnn", "ARLBlock"),
     "add_attention": ("models.attach", "add_attention"),
     "create_model": ("models.arl_cnn", "create"),
-    "open_study": ("runs.runner", "open_study"),
+    "open_study": ("runs.matrix", "open_study"),
     "predict": ("runs.predict", "score_photographs"),
     "read_dataset": ("data.isic", "read_dataset"),
     "read_run": ("runs.archive", "read_run"),

@@ -228,17 +228,17 @@ def reproduce(
 ) -> None:
     """Make every run of a profile that is not here yet, and print ResNet against ARL, or the runs of its variants."""
     from arlrepro.book.tables import comparison, runs
-    from arlrepro.runs import runner
+    from arlrepro.runs import matrix
 
     _choose_kernels(deterministic)
     _choose_weights(weights_dir)
-    engine = runner.one_after_another
+    engine = matrix.one_after_another
     if on != "local":
         from arlrepro.runs.cluster.engine import RayEngine
         from arlrepro.runs.cluster.nodes import Resources
 
         engine = RayEngine(Resources(on, cpus_per_run, gpus_per_run), storage, checkpoint_every)
-    study = runner.reproduce(profile, data, device, missing_only=missing, log=log, engine=engine)
+    study = matrix.reproduce(profile, data, device, missing_only=missing, log=log, engine=engine)
     table = runs.runs_table(study) if study.profile.variants else comparison.main_tables(study)[0]
     typer.echo(table.to_string())
 

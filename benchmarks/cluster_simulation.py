@@ -28,7 +28,7 @@ from arlrepro.paths import RESULTS, root
 from arlrepro.profiles import SMOKE
 from arlrepro.runs.cluster.engine import RayEngine
 from arlrepro.runs.cluster.nodes import Resources
-from arlrepro.runs.runner import Matrix
+from arlrepro.runs.matrix import Matrix
 from arlrepro.runs.study import list_runs
 
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

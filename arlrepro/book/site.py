@@ -31,7 +31,7 @@ from arlrepro.book.tables import runs
 from arlrepro.errors import ConfigError, RunError, some
 from arlrepro.paths import RESULTS, root
 from arlrepro.progress import bar
-from arlrepro.runs import runner
+from arlrepro.runs import matrix
 
 
 class OwnKernelSpec(KernelSpecManager):
@@ -397,7 +397,7 @@ def make(profile: str, data: str = "") -> tuple[Path, dict[str, float]]:
     """
     data = str(Path(data).resolve()) if data else ""
     start = time.perf_counter()
-    runner.open_study(profile, data)  # the notebooks open it too: what is long has its own progress bar and time
+    matrix.open_study(profile, data)  # the notebooks open it too: what is long has its own progress bar and time
     trained = time.perf_counter()
     pages = execute(profile, data, root() / BUILD / "pages" / profile)
     executed = time.perf_counter()

@@ -13,7 +13,7 @@ import yaml
 
 from arlrepro.book import site as book_site
 from arlrepro.errors import ConfigError, RunError
-from arlrepro.runs import runner
+from arlrepro.runs import matrix
 
 HERE = Path(__file__).resolve().parents[2]
 FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
@@ -261,7 +261,7 @@ def test_the_front_page_leads_to_the_part_that_was_made_here_below_its_answer(ch
 
 def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(checkout, monkeypatch):
     opened = []
-    monkeypatch.setattr(runner, "open_study", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr(matrix, "open_study", lambda *arguments: opened.append(arguments))
     before = contents(checkout)
     index, seconds = book_site.make("demo")
     assert opened == [("demo", "")]

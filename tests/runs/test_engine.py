@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from arlrepro.config import DataConfig
 from arlrepro.errors import ConfigError, RunError
 from arlrepro.profiles import PROFILES, SMOKE, Profile
-from arlrepro.runs import runner
+from arlrepro.runs import matrix as matrices
 from arlrepro.runs.archive import WEIGHTS
 from arlrepro.runs.cluster import nodes
 from arlrepro.runs.cluster.engine import RayEngine
@@ -65,7 +65,7 @@ def by_hand(place, matrix) -> dict[str, Path]:
     """The same runs one after another in this process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    study = runner.reproduce("matrix")
+    study = matrices.reproduce("matrix")
     torch.set_num_threads(threads)
     elsewhere = place / "runs" / "by-hand"
     (place / "runs" / "matrix").rename(elsewhere)
@@ -99,9 +99,9 @@ def on(two_nodes, **settings) -> RayEngine:
     return RayEngine(Resources("auto"), **settings)
 
 
-def a_matrix(matrix: Profile, folder: Path) -> runner.Matrix:
+def a_matrix(matrix: Profile, folder: Path) -> matrices.Matrix:
     missing = [(experiment, seed) for seed in (0, 1) for experiment in matrix.experiments()]
-    return runner.Matrix(matrix, folder, missing, 0, device="cpu")
+    return matrices.Matrix(matrix, folder, missing, 0, device="cpu")
 
 
 def test_a_run_that_no_node_has_room_for_is_refused_at_once(two_nodes, matrix, tmp_path):
@@ -271,7 +271,7 @@ def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_loca
 ):
     killer = Killer(two_nodes, place / "cache" / "checkpoints")
     killer.start()
-    study = runner.reproduce("matrix", device="cpu", engine=on(two_nodes))
+    study = matrices.reproduce("matrix", device="cpu", engine=on(two_nodes))
     killer.join(10)
     killer.put_in_place()
     assert [run.id for run in study.runs] == list(by_hand) and not study.missing

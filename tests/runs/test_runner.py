@@ -24,7 +24,7 @@ from arlrepro.models.devices import choose_device
 from arlrepro.models.inference import Predictor
 from arlrepro.profiles import PAPER, PROFILES, SMOKE, Profile
 from arlrepro.registry import CLASSES
-from arlrepro.runs import archive, baselines, runner
+from arlrepro.runs import archive, baselines, matrix, runner
 from arlrepro.runs.archive import FILES, MEASURES, WEIGHTS
 from arlrepro.runs.study import read_study
 from arlrepro.runs.weights import load_network
@@ -50,7 +50,7 @@ def place(tmp_path_factory, tiny):
 
 @pytest.fixture(scope="module")
 def study(place, tiny):
-    return runner.reproduce("tiny")
+    return matrix.reproduce("tiny")
 
 
 def test_a_profile_is_run_whole(study, tiny, place):
@@ -85,7 +85,7 @@ def test_the_patches_of_each_scale_are_ranked_alone(study):
 
 def test_a_run_that_is_there_is_not_made_again(study, tiny, monkeypatch):
     monkeypatch.setattr("arlrepro.training.trainer.train", lambda *_: pytest.fail("trained again"))
-    again = runner.reproduce("tiny")
+    again = matrix.reproduce("tiny")
     assert [run.metrics for run in again.runs] == [run.metrics for run in study.runs]
 
 
@@ -99,8 +99,8 @@ def test_runs_that_are_archived_are_left_out_where_only_missing_ones_are_asked_f
         made.append(one.run_id(seed))
         return archive.read_run(shutil.copytree(arl.folder, folder / made[-1]))
 
-    monkeypatch.setattr(runner, "train_or_load", copied)
-    found = runner.reproduce("tiny", missing_only=True)
+    monkeypatch.setattr(matrix, "train_or_load", copied)
+    found = matrix.reproduce("tiny", missing_only=True)
     assert made == [arl.id]
     assert [run.folder for run in found.runs] == [archived, place / "elsewhere" / arl.id]
 
@@ -110,7 +110,7 @@ def test_lesions_drawn_by_other_code_are_noticed(study, place, tiny, monkeypatch
     monkeypatch.setattr(datasets, "GALLERY", (("nevus", 1),))
     run = study.runs[0]
     with pytest.raises(RunError) as caught:
-        runner.reproduce("tiny")
+        matrix.reproduce("tiny")
     assert str(caught.value) == (
         f"{run.folder}: its lesions were drawn by other code than today's; remove it to make it again"
     )
@@ -324,7 +324,7 @@ def test_what_no_network_gives_is_archived_beside_the_runs(place, tiny, monkeypa
 
 def test_a_page_is_not_made_of_folds():
     with pytest.raises(ConfigError) as error:
-        runner.open_study("isic2017-256-cv")
+        matrix.open_study("isic2017-256-cv")
     assert str(error.value) == (
         "profile isic2017-256-cv is cross-validation, shown on the pages of the profile it repeats"
     )
@@ -347,7 +347,7 @@ def test_the_papers_protocol_runs_end_to_end_with_only_sizes_and_counts_shrunk(t
     shrunk = replace(PAPER, name="shrunk", experiment=experiment, tasks=("melanoma",), seeds=(3,))
     monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
     monkeypatch.setitem(PROFILES, "shrunk", shrunk)
-    study = runner.reproduce("shrunk", str(images))
+    study = matrix.reproduce("shrunk", str(images))
     assert [run.network for run in study.runs] == ["resnet50", "arl_cnn50"]
     for run in study.runs:
         best = int(run.history["validation_auc_melanoma"].argmax())

@@ -25,7 +25,8 @@ from arlrepro.progress import bar
 from arlrepro.registry import NETWORKS
 from arlrepro.runs.cluster import nodes
 from arlrepro.runs.cluster.nodes import Resources, Supplies
-from arlrepro.runs.runner import STATE, Matrix, train_or_load
+from arlrepro.runs.matrix import Matrix
+from arlrepro.runs.runner import STATE, train_or_load
 
 #: How often a run is sent again after its worker or node was lost: one that takes its worker along is given up.
 RETRIES = 5
