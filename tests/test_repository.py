@@ -19,13 +19,13 @@ import yaml
 import arlrepro
 import setup_venv
 from arlrepro import storage
-from arlrepro.book import site
+from arlrepro.book import notebooks, pages
 from arlrepro.book.figures import diagram
 from arlrepro.storage import MANIFEST
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-REUSE = sorted((ROOT / "notebooks" / site.REUSE).glob("*.ipynb"))
+REUSE = sorted((ROOT / "notebooks" / notebooks.REUSE).glob("*.ipynb"))
 PAGES = sorted((ROOT / "book").glob("*/*.ipynb"))
 PROSE = [*sorted((ROOT / "book").rglob("*.md")), *NOTEBOOKS, *REUSE]
 
@@ -293,9 +293,9 @@ def test_a_notebook_is_source_only_and_defines_nothing(path):
 def test_a_notebook_opens_with_its_finding_and_ends_with_what_follows(path):
     cells = nbformat.read(path, 4).cells
     first = next(cell for cell in cells[1:] if cell.cell_type == "code" and "parameters" not in cell.metadata["tags"])
-    assert re.search(r"\nfinding$|\nanswers\.abstract\(", first.source)
+    assert re.search(r"\nfinding$|\nfront\.abstract\(", first.source)
     assert cells[-2].source == "## What follows"
-    assert re.match(r"finding\.follows$|answers\.follows\(", cells[-1].source)
+    assert re.match(r"finding\.follows$|front\.follows\(", cells[-1].source)
 
 
 @pytest.mark.parametrize(
@@ -345,9 +345,9 @@ def test_a_notebook_takes_a_profile_and_data(path):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_a_committed_page_is_clean_and_runs_the_code_of_its_notebook(path):
-    assert site.faults(path) == []
+    assert pages.faults(path) == []
     assert b"papermill" not in path.read_bytes()
-    folder = site.REUSE if path.parent.name == site.REUSE else ""
+    folder = notebooks.REUSE if path.parent.name == notebooks.REUSE else ""
     source = nbformat.read(ROOT / "notebooks" / folder / path.name, 4)
     page = [cell for cell in nbformat.read(path, 4).cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     there = [cell.source for cell in page if cell.cell_type == "code"]
@@ -356,12 +356,12 @@ def test_a_committed_page_is_clean_and_runs_the_code_of_its_notebook(path):
 
 
 def test_the_leading_profile_has_a_page_for_every_notebook_and_the_others_those_of_the_contents():
-    pages: dict[str, list[str]] = {}
+    there: dict[str, list[str]] = {}
     for path in PAGES:
-        pages.setdefault(path.parent.name, []).append(path.stem)
-    assert pages.pop(site.REUSE) == [path.stem for path in REUSE]
-    assert pages[site.leading()] == [path.stem for path in NOTEBOOKS]
-    assert pages == {folder: sorted(site.chapters(folder)) for folder in pages}
+        there.setdefault(path.parent.name, []).append(path.stem)
+    assert there.pop(notebooks.REUSE) == [path.stem for path in REUSE]
+    assert there[pages.leading()] == [path.stem for path in NOTEBOOKS]
+    assert there == {folder: sorted(pages.chapters(folder)) for folder in there}
 
 
 def test_the_drawing_of_the_block_is_the_one_its_code_makes():
@@ -369,7 +369,7 @@ def test_the_drawing_of_the_block_is_the_one_its_code_makes():
 
 
 def test_the_page_of_the_runs_lists_the_whole_archive_with_all_its_files():
-    page = (ROOT / "book" / site.leading() / "12_runs.ipynb").read_text(encoding="utf8")
+    page = (ROOT / "book" / pages.leading() / "12_runs.ipynb").read_text(encoding="utf8")
     runs = [path.parent for path in (ROOT / "results").glob("*/*/config.yaml")]
     assert runs
     for folder in runs:

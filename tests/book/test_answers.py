@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from arlrepro.book import answers
+from arlrepro.book.answers import background, front, maps, results
 from arlrepro.evaluation.intervals import Difference
 from arlrepro.paper import claims
 from arlrepro.profiles import DEMO, ISIC2017_256, ISIC2017_256_IMAGENET
@@ -18,8 +18,8 @@ MAIN = ISIC2017_256_IMAGENET
 GAINS = {"resnet50": 0.1, "arl_cnn50": 0.3}
 EMPTY = Study(MAIN, ())
 OF_RUNS = (
-    *(answers.results, answers.attention_maps, answers.ablation, answers.scores, answers.at_half),
-    answers.lesions_seen,
+    *(results.results, maps.attention_maps, results.ablation, results.scores, results.at_half),
+    maps.lesions_seen,
 )
 
 
@@ -28,7 +28,7 @@ def main_pair(seeds: int, gains: dict[str, float] = GAINS) -> Study:
 
 
 def abstract(study: Study) -> str:
-    return answers.abstract(claims.decide(CLAIMS, {study.profile.name: study}), study).data
+    return front.abstract(claims.decide(CLAIMS, {study.profile.name: study}), study).data
 
 
 def test_the_abstract_says_question_paper_study_result_and_meaning():
@@ -59,7 +59,7 @@ def test_synthetic_images_decide_no_claim():
 
 
 def test_what_the_test_set_can_show_is_computed():
-    said = answers.limits(EMPTY).data
+    said = front.limits(EMPTY).data
     assert "if it is 0.046 or more and the estimates correlate at 0.7; the published gain is 0.018" in said
     assert "full text of the paper was not available" in said
 
@@ -69,35 +69,35 @@ def test_a_page_without_completed_runs_says_so_in_its_first_line(finding):
     assert finding(EMPTY).found == "Not tested: no run of isic2017-256-imagenet is completed (0 of 20 planned runs)."
 
 
-@pytest.mark.parametrize("finding", [*OF_RUNS, answers.all_runs, answers.departures])
+@pytest.mark.parametrize("finding", [*OF_RUNS, background.all_runs, background.departures])
 def test_every_page_opens_and_closes_with_a_sentence(finding):
     one = finding(main_pair(3))
     assert re.search(r"\d", one.found) and one.found.endswith(".")
     assert one.follows.data[0].isupper() or not one.follows.data[0].isalpha()
 
 
-@pytest.mark.parametrize("finding", [answers.published, answers.signs, answers.cost])
+@pytest.mark.parametrize("finding", [background.published, background.signs, background.cost])
 def test_pages_that_need_no_run_open_with_a_number(finding):
     assert re.search(r"\d", finding().found)
 
 
 def test_claims_of_the_later_rules_are_counted_and_what_is_by_construction_apart():
-    said = answers.counted(claims.decide(CLAIMS, {}), EMPTY).data
+    said = front.counted(claims.decide(CLAIMS, {}), EMPTY).data
     assert said.startswith("Of 6 registered claims: 6 not tested. By construction: ARL-CNN50 has")
-    assert answers.counted(claims.decide(CLAIMS, {}), Study(DEMO, ())).data.startswith("No claim is decided here.")
+    assert front.counted(claims.decide(CLAIMS, {}), Study(DEMO, ())).data.startswith("No claim is decided here.")
 
 
 def test_networks_no_better_than_colours_are_said_to_be_so(monkeypatch):
-    monkeypatch.setattr(answers.baselines, "colour_mean_auc", lambda study: 0.99)
+    monkeypatch.setattr(results.baselines, "colour_mean_auc", lambda study: 0.99)
     study = made_study({"resnet14": 0.1, "arl_cnn14": 0.12}, seeds=(0, 1, 2))
-    assert "neither has been shown to learn more than colour" in answers.results(study).then
-    monkeypatch.setattr(answers.baselines, "colour_mean_auc", lambda study: 0.1)
-    assert "they have learned more than colour" in answers.results(study).then
+    assert "neither has been shown to learn more than colour" in results.results(study).then
+    monkeypatch.setattr(results.baselines, "colour_mean_auc", lambda study: 0.1)
+    assert "they have learned more than colour" in results.results(study).then
 
 
 def test_one_network_without_the_other_has_a_level_and_no_difference():
     study = main_pair(1)
-    found = answers.results(replace(study, runs=study.runs[:1])).found
+    found = results.results(replace(study, runs=study.runs[:1])).found
     assert re.fullmatch(
         r"ResNet-50 has a mean AUC of 0\.\d{3}; the difference is not tested: no seed is completed for both networks\.",
         found,
@@ -109,26 +109,26 @@ def test_the_larger_part_of_the_variance_is_named_as_the_limit():
         found = Difference(0.0, -1.0, 1.0, 1.0, lesion_variance=lesions, seed_variance=seeds)
         return Outcome(found, (0, 1, 2), (), 60)
 
-    assert answers.noise(outcome(1.0, 9.0)).startswith("Training noise, not the number of lesions")
-    assert "the seeds are 90% of the variance" in answers.noise(outcome(1.0, 9.0))
-    assert answers.noise(outcome(9.0, 1.0)).startswith("The lesions, not the seeds")
+    assert results.noise(outcome(1.0, 9.0)).startswith("Training noise, not the number of lesions")
+    assert "the seeds are 90% of the variance" in results.noise(outcome(1.0, 9.0))
+    assert results.noise(outcome(9.0, 1.0)).startswith("The lesions, not the seeds")
 
 
 def test_maps_no_better_than_those_of_an_untrained_network_fail_the_measure(monkeypatch):
     study = made_study({"resnet14": 0.1, "arl_cnn14": 0.3}, seeds=(0, 1, 2))
-    known = answers.known
+    known = maps.known
 
     def found(outcome, *given):
         if str(given[-1]).startswith("sanity."):
             return Outcome(Difference(-0.03, -0.05, -0.01, 0.01), (0, 1, 2), (), 60)
         return known(outcome, *given)
 
-    monkeypatch.setattr(answers, "known", found)
-    assert "measure failed" in answers.attention_maps(study).then
+    monkeypatch.setattr(maps, "known", found)
+    assert "measure failed" in maps.attention_maps(study).then
 
 
 def test_the_last_sentence_of_the_front_page_counts_what_is_to_come():
     study = replace(main_pair(1), profile=MAIN)
-    said = answers.follows(claims.decide(CLAIMS, {MAIN.name: study}), study).data
+    said = front.follows(claims.decide(CLAIMS, {MAIN.name: study}), study).data
     assert said.startswith("The primary claim is not tested. 18 planned runs are still to come.")
-    assert answers.primary([], Study(ISIC2017_256, ())) is None
+    assert front.primary([], Study(ISIC2017_256, ())) is None

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arlrepro.book.figures.attention import deletion_curves, term_over_training
-from arlrepro.book.tables import attention
+from arlrepro.book.figures.attention import deletion_curves
+from arlrepro.book.figures.terms import term_over_training
+from arlrepro.book.tables import attention, terms
 from arlrepro.profiles import ISIC2017_256
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import Study
@@ -59,7 +60,7 @@ def measured(run: Run) -> Run:
 
 
 NEW = replace(OLD, runs=tuple(map(measured, OLD.runs)))
-TABLES = (attention.where, attention.sanity, attention.deletion, attention.sizes, attention.answer)
+TABLES = (attention.where, attention.sanity, attention.deletion, terms.sizes, attention.answer)
 
 
 def test_the_difference_is_a_tenth_more_inside():
@@ -128,7 +129,7 @@ def test_areas_under_the_curves_are_halves():
 
 
 def test_sizes_have_a_row_a_block_and_an_interval():
-    table = attention.sizes(NEW).loc["ARL-CNN14"]
+    table = terms.sizes(NEW).loc["ARL-CNN14"]
     assert len(table) == len(BLOCKS)
     assert table["α M x over x"].str.startswith("1.0e-02 [").all()
     assert (table["lesions"] == str(LESIONS)).all()
@@ -171,7 +172,7 @@ def test_runs_that_lack_measures_are_named_and_left_out():
 
 @pytest.mark.parametrize("study", [OLD, EMPTY], ids=["old runs", "no run"])
 def test_what_is_not_measured_is_empty_or_says_so(study):
-    assert [len(table(study)) for table in (attention.sanity, attention.deletion, attention.sizes)] == [0, 0, 0]
+    assert [len(table(study)) for table in (attention.sanity, attention.deletion, terms.sizes)] == [0, 0, 0]
     assert repr(deletion_curves(study)) == "No completed run with deletion curves of isic2017-256 yet."
     assert len(attention.answer(study)) == (0 if study is EMPTY else 11)
 

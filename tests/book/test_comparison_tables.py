@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from arlrepro.book.tables import attention, comparison, networks, runs
+from arlrepro.book.tables import comparison, networks, runs, terms
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.comparisons import equivalence_p
 from arlrepro.paper import claims
@@ -46,7 +46,7 @@ def test_main_table_says_where_an_interval_is_over_lesions_alone():
 
 def test_tables_of_a_study_without_runs_are_empty_but_there():
     assert len(comparison.resnet_vs_arl(EMPTY)) == 12
-    for table in (comparison.differences, comparison.spread_over_seeds, attention.term_sizes, attention.removal):
+    for table in (comparison.differences, comparison.spread_over_seeds, terms.term_sizes, terms.removal):
         assert len(table(EMPTY)) == 0
     assert runs.missing(EMPTY).startswith("10 of 10 planned runs are not completed yet: resnet14-joint-s0-53c72dba, ")
 
@@ -135,7 +135,7 @@ def test_costs_count_four_parameters_more_and_median_minutes():
 
 
 def test_term_sizes_are_means_over_runs():
-    table = attention.term_sizes(STUDY)
+    table = terms.term_sizes(STUDY)
     assert table.loc[0, ["block", "α", "α, lowest to highest"]].tolist() == [
         *("stage 1, block 1", "0.0110", "0.0100 to 0.0120")
     ]
@@ -143,13 +143,13 @@ def test_term_sizes_are_means_over_runs():
 
 
 def test_removal_has_a_row_for_all_blocks_and_for_each():
-    table = attention.removal(made_study(GAINS, seeds=(0, 1, 2), removed=scores(0.0, seed=9)))
+    table = terms.removal(made_study(GAINS, seeds=(0, 1, 2), removed=scores(0.0, seed=9)))
     assert table.index.get_level_values("α set to 0 in").tolist() == [
         "all blocks",
         *(f"stage {stage}, block 1" for stage in (1, 2, 3, 4)),
     ]
     assert table["mean AUC"].str.startswith("+0.").all()
-    unchanged = attention.removal(STUDY)
+    unchanged = terms.removal(STUDY)
     assert unchanged.iloc[0]["mean AUC"] == "+0.000 [+0.000, +0.000]"
     assert unchanged.iloc[0]["largest change of a score"] == "0.0000"
 

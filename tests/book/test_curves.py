@@ -13,8 +13,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from arlrepro import registry
-from arlrepro.book.figures import attention, style
 from arlrepro.book.figures import curves as figures
+from arlrepro.book.figures import style, terms
 from arlrepro.paper import claims
 from arlrepro.profiles import ISIC2017_256, ISIC2017_256_IMAGENET
 from arlrepro.registry import NETWORKS
@@ -23,7 +23,7 @@ from helpers.made_runs import made_study
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 STUDY = made_study(GAINS, seeds=(0, 1, 2))
-OF_A_STUDY = [figures.roc, figures.precision_recall, figures.training_curves, attention.alphas]
+OF_A_STUDY = [figures.roc, figures.precision_recall, figures.training_curves, terms.alphas]
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_validation_is_drawn_at_the_epochs_that_were_looked_at():
 
 
 def test_alphas_are_drawn_by_block_for_every_run():
-    panel = attention.alphas(STUDY).axes[0]
+    panel = terms.alphas(STUDY).axes[0]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["1.1", "2.1", "3.1", "4.1"]
     assert panel.lines[1].get_ydata() == pytest.approx([0.011, 0.021, 0.031, 0.041])
 
@@ -112,7 +112,7 @@ def test_a_study_without_runs_says_so(draw):
 
 
 def test_alphas_without_an_arl_network_say_so():
-    said = repr(attention.alphas(made_study({"resnet14": 0.1}, seeds=(0,))))
+    said = repr(terms.alphas(made_study({"resnet14": 0.1}, seeds=(0,))))
     assert said == "No completed run of a network with ARL blocks of isic2017-256 yet."
 
 

@@ -11,6 +11,8 @@ import nbformat
 import pytest
 import yaml
 
+from arlrepro.book import notebooks as book_notebooks
+from arlrepro.book import pages as book_pages
 from arlrepro.book import site as book_site
 from arlrepro.errors import ConfigError, RunError
 from arlrepro.runs import matrix
@@ -114,14 +116,14 @@ def test_notebooks_run_with_this_interpreter_whatever_kernelspec_lies_on_the_pat
     (folder / "kernel.json").write_text(json.dumps(filled) if spec else '{"argv": [')
     monkeypatch.setenv("JUPYTER_PATH", str(checkout / "jupyter"))
     write_notebook(checkout / "notebooks" / "01_page.ipynb", "import sys, arlrepro\nprint(sys.executable)")
-    (page,) = book_site.execute("smoke", "", checkout / "pages")
+    (page,) = book_notebooks.execute("smoke", "", checkout / "pages")
     assert printed(page) == f"{sys.executable}\n"
 
 
 def test_a_kernel_that_dies_is_one_line(checkout):
     write_notebook(checkout / "notebooks" / "01_page.ipynb", "import os\nos._exit(9)")
     with pytest.raises(RunError) as caught:
-        book_site.execute("smoke", "", checkout / "pages")
+        book_notebooks.execute("smoke", "", checkout / "pages")
     assert str(caught.value) == (
         "notebooks/01_page.ipynb: its kernel died in profile smoke; most often the memory is too small: close what "
         "else runs, then run it again. See _build/papermill/smoke/01_page.ipynb for how far it got."
@@ -129,9 +131,9 @@ def test_a_kernel_that_dies_is_one_line(checkout):
 
 
 def test_a_kernel_that_does_not_start_is_one_line(checkout, monkeypatch):
-    monkeypatch.setattr(book_site, "get_kernel_dict", lambda: {"argv": ["/nowhere/python"], "language": "python"})
+    monkeypatch.setattr(book_notebooks, "get_kernel_dict", lambda: {"argv": ["/nowhere/python"], "language": "python"})
     with pytest.raises(RunError, match=r"^notebooks/01_page.ipynb: no kernel of .* starts \(.*nowhere"):
-        book_site.execute("smoke", "", checkout / "pages")
+        book_notebooks.execute("smoke", "", checkout / "pages")
 
 
 def test_stderr_and_folders_of_this_machine_are_not_published(checkout):
@@ -163,7 +165,7 @@ def test_a_normalised_page_hides_its_parameters_and_keeps_no_trace_of_the_run():
         nbformat.v4.new_code_cell('profile = "demo"', metadata={"tags": ["injected-parameters"]}),
     ]
     raw = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"version": "2"}, "widgets": {}})
-    page = book_site.normalise(raw, {"profile": "demo", "data": ""})
+    page = book_pages.normalise(raw, {"profile": "demo", "data": ""})
     assert page.cells[0].source == "(eq-demo)="
     assert [cell.metadata for cell in page.cells] == [
         {},
@@ -187,7 +189,7 @@ def test_a_section_that_shows_nothing_is_left_out_and_a_figure_that_is_none_has_
         *cell("and more", "a table"),
         *cell("## Silent", ""),
     ]
-    kept = book_site.with_something_to_show(page)
+    kept = book_pages.with_something_to_show(page)
     assert [one.source for one in kept if one.cell_type == "markdown"] == [
         "# Title",
         "## Half",
@@ -200,12 +202,12 @@ def test_a_section_that_shows_nothing_is_left_out_and_a_figure_that_is_none_has_
 def test_links_to_pages_of_another_part_lead_there_and_titles_name_the_experiment(checkout):
     (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: isic2017-256-imagenet/00_front\n")
     text = "[a](01_here.ipynb) and [b](02_there.ipynb#part)"
-    assert book_site.linked(text, {"01_here"}) == (
+    assert book_pages.linked(text, {"01_here"}) == (
         "[a](01_here.ipynb) and [b](../isic2017-256-imagenet/02_there.ipynb#part)"
     )
-    assert book_site.titled("# Runs\nmore", "isic2017-256-imagenet") == "# Runs\nmore"
-    assert book_site.titled("# Runs\nmore", "demo") == "# Runs: demo (synthetic)\nmore"
-    assert book_site.titled("# Runs", "isic2017-256") == "# Runs: 14 layers, from scratch"
+    assert book_pages.titled("# Runs\nmore", "isic2017-256-imagenet") == "# Runs\nmore"
+    assert book_pages.titled("# Runs\nmore", "demo") == "# Runs: demo (synthetic)\nmore"
+    assert book_pages.titled("# Runs", "isic2017-256") == "# Runs: 14 layers, from scratch"
 
 
 def test_fresh_pages_take_the_place_of_published_ones_in_the_copy_only(checkout, tmp_path):
@@ -304,29 +306,29 @@ def test_a_page_says_which_experiment_it_is_and_whether_its_lesions_are_syntheti
     (page,) = book_site.publish("isic2017-256")
     said = nbformat.read(page, 4).cells[1].source
     assert "**Experiment isic2017-256**" in said and "every lesion that is pictured is synthetic" in said
-    assert "no number is about patients" in book_site.banner("demo", "")
-    assert "a picture is of a real lesion where it says so" in book_site.banner("isic2017-256", "/images")
+    assert "no number is about patients" in book_pages.banner("demo", "")
+    assert "a picture is of a real lesion where it says so" in book_pages.banner("isic2017-256", "/images")
 
 
 def test_pages_for_reuse_take_no_profile_and_are_published_with_the_others(checkout):
     cells = [nbformat.v4.new_markdown_cell("# A piece?"), nbformat.v4.new_code_cell("print(2 + 2)")]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    piece = checkout / "notebooks" / book_site.REUSE / "01_piece.ipynb"
+    piece = checkout / "notebooks" / book_notebooks.REUSE / "01_piece.ipynb"
     piece.parent.mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), piece)
     *_, page = book_site.publish("isic2017-256")
-    assert page == checkout / "book" / book_site.REUSE / "01_piece.ipynb"
+    assert page == checkout / "book" / book_notebooks.REUSE / "01_piece.ipynb"
     assert printed(page) == "4\n"
     assert "**Experiment" not in page.read_text()
 
 
 def test_every_piece_for_reuse_runs_without_a_warning(tmp_path):
-    pages = book_site.execute("smoke", "", tmp_path, book_site.REUSE)
+    pages = book_notebooks.execute("smoke", "", tmp_path, book_notebooks.REUSE)
     assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks" / "reuse").iterdir())]
-    assert [fault for page in pages for fault in book_site.faults(page)] == []
+    assert [fault for page in pages for fault in book_pages.faults(page)] == []
 
 
 def test_every_notebook_runs_on_the_smoke_profile_without_a_warning(tmp_path):
-    pages = book_site.execute("smoke", "", tmp_path)
+    pages = book_notebooks.execute("smoke", "", tmp_path)
     assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks").glob("*.ipynb"))]
-    assert [fault for page in pages for fault in book_site.faults(page)] == []
+    assert [fault for page in pages for fault in book_pages.faults(page)] == []

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from arlrepro.book.tables import protocol
+from arlrepro.book.tables import protocol, published
 from arlrepro.config import Experiment
 from arlrepro.errors import ConfigError
 from arlrepro.evaluation.intervals import wilson_interval
@@ -15,20 +15,20 @@ from helpers.made_runs import made_study
 
 
 def test_published_rows_show_the_decimals_of_their_source():
-    table = protocol.published_numbers()
+    table = published.published_numbers()
     assert table.loc["ARL-CNN50 as V quotes it", ("melanoma", "SPE")] == "0.96"
     assert table.loc["ARL-CNN50", ("melanoma", "ACC")] == "0.850"
     assert table.loc["ARL-CNN50", ("known from", "")] == "AP README"
 
 
 def test_published_rows_are_empty_where_no_source_gives_a_number():
-    table = protocol.published_numbers()
+    table = published.published_numbers()
     assert set(table.loc["ARL-CNN14"].iloc[:-1]) == {""}
     assert table.loc["ARL-CNN14", ("known from", "")] == "no source known to us"
 
 
 def test_the_contradictory_row_is_impossible_and_the_papers_is_not():
-    table = protocol.consistency_table().set_index(["reported by", "task"])
+    table = published.consistency_table().set_index(["reported by", "task"])
     quoted, paper = table.loc[("ARL-CNN50 as V quotes it", "melanoma")], table.loc[("ARL-CNN50", "melanoma")]
     assert quoted[["verdict", "true positives", "mlscorecheck"]].tolist() == ["impossible", "", "impossible"]
     assert paper[["verdict", "true positives", "true negatives", "mlscorecheck"]].tolist() == [
@@ -37,7 +37,7 @@ def test_the_contradictory_row_is_impossible_and_the_papers_is_not():
 
 
 def test_published_aucs_have_an_interval_from_the_counts():
-    table = protocol.published_aucs().set_index(["reported by", "task"])
+    table = published.published_aucs().set_index(["reported by", "task"])
     assert table.loc[("ARL-CNN50", "melanoma"), "AUC [95 % CI]"].startswith("0.875 [0.8")
 
 
@@ -104,18 +104,18 @@ def test_more_noise_of_training_widens_what_the_planned_seeds_show():
 
 
 def test_sources_are_those_of_the_data_file():
-    assert set(protocol.sources()["source"]) >= {"abs", "AP", "V", "C", "R"}
+    assert set(published.sources()["source"]) >= {"abs", "AP", "V", "C", "R"}
 
 
 def test_recovered_shares_have_wilsons_intervals_of_their_counts():
-    table = protocol.recovered_shares().set_index(["reported by", "task"])
+    table = published.recovered_shares().set_index(["reported by", "task"])
     wilson = wilson_interval(77, 117)
     assert table.loc[("ARL-CNN50", "melanoma"), "SEN [95 % CI]"] == f"0.658 [{wilson.low:.3f}, {wilson.high:.3f}]"
     assert ("ARL-CNN50 as V quotes it", "melanoma") not in table.index
 
 
 def test_mcnemar_bounds_of_the_papers_rows_are_those_of_seven_lesions():
-    table = protocol.mcnemar_bounds()
+    table = published.mcnemar_bounds()
     accuracy = table[(table["reported by"] == "ARL-CNN50 against ResNet-50") & (table["metric"] == "ACC")].iloc[0]
     assert accuracy["lesions more"] == "+7"  # 77 + 433 against 74 + 429
     assert accuracy["lesions on which they differ"] == "7 to 187"
@@ -124,7 +124,7 @@ def test_mcnemar_bounds_of_the_papers_rows_are_those_of_seven_lesions():
 
 
 def test_designs_tighten_with_each_repetition_and_less_each_time():
-    table = protocol.designs()
+    table = published.designs()
     melanoma = table[table["task"] == "melanoma"]
     found = melanoma["found at correlation 0.9"].astype(float).tolist()
     assert found == sorted(found, reverse=True)

@@ -1,9 +1,9 @@
-"""Where networks look and what their attention does, as tables with intervals: a Study in, no network.
+"""Where networks look, as tables with intervals: a Study in, no network.
 
 A run that was made before a measure was added lacks it; every table here says so and goes on with the rest.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ from jaxtyping import Float
 
 from arlrepro import registry
 from arlrepro.book.export import NOTHING
+from arlrepro.book.tables.terms import indexed, measured
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
-from arlrepro.registry import AUCS, classes_of
 from arlrepro.runs import estimates
-from arlrepro.runs.archive import MEASURES, Run
+from arlrepro.runs.archive import MEASURES
 from arlrepro.runs.estimates import Outcome
 from arlrepro.runs.study import Study, partners, present
 
@@ -59,17 +59,6 @@ def lacking(study: Study) -> str:
     )
 
 
-def _known(*given: object) -> Outcome[Difference] | None:
-    return estimates.known(estimates.of_lesions, *given)
-
-
-def _table(rows: Sequence[Mapping[str, object]], study: Study, index: Sequence[str]) -> pd.DataFrame:
-    """Rows as a table; one without rows where no run of the study has the measure."""
-    if not rows:
-        return pd.DataFrame()
-    return pd.DataFrame(rows).set_index(list(index)).fillna("")
-
-
 def _subjects(study: Study) -> Iterator[tuple[str, list[str]]]:
     """What is measured: each network of a study, then each pair of one with the ResNet of its depth."""
     for network in present(study):
@@ -104,7 +93,7 @@ def where(study: Study) -> pd.DataFrame:
     for measure, against in names.items():
         subjects = [*_subjects(study)]
         found = {
-            subject: {name: _known(study, networks, measure, _column(name), name) for name in COLUMNS}
+            subject: {name: measured(study, networks, measure, _column(name), name) for name in COLUMNS}
             for subject, networks in subjects
         }
         for subject, networks in subjects:
@@ -124,7 +113,7 @@ def where(study: Study) -> pd.DataFrame:
         if areas:
             chance = {title: f"{BY_CHANCE[name](areas[0]).mean():.3f}" for name, title in COLUMNS.items()}
             rows.append({"held against": against, "": "chance level", **chance})
-    return _table(rows, study, ["held against", ""])
+    return indexed(rows, ["held against", ""])
 
 
 def _column(name: str) -> Callable[[pd.DataFrame], pd.Series]:
@@ -154,12 +143,12 @@ def sanity(study: Study) -> pd.DataFrame:
         for step in steps[0].unique()[1:] if steps else ():
             cells = {}
             for column, title in COLUMNS.items():
-                found = _known(study, [network], "sanity", _step(step, column), column)
+                found = measured(study, [network], "sanity", _step(step, column), column)
                 cells[f"{title}: trained minus untrained"] = _bounded(found, -1.0)
-            alike = _known(study, [network], "sanity", _at(step, "correlation"))
+            alike = measured(study, [network], "sanity", _at(step, "correlation"))
             cells["rank correlation of the maps"] = _bounded(alike, -1.0)
             rows.append({"network": registry.network(network), "cascading randomisation down to": step, **cells})
-    return _table(rows, study, ["network", "cascading randomisation down to"])
+    return indexed(rows, ["network", "cascading randomisation down to"])
 
 
 def _at(step: str, column: str) -> Callable[[pd.DataFrame], pd.Series]:
@@ -199,8 +188,8 @@ def deletion(study: Study) -> pd.DataFrame:
     for subject, networks in _subjects(study):
         found = {}
         for curve in CURVES:
-            found[f"area under {curve}"] = _known(study, networks, "deletion", _area(curve))
-            found[f"{curve}: map minus shuffled map"] = _known(
+            found[f"area under {curve}"] = measured(study, networks, "deletion", _area(curve))
+            found[f"{curve}: map minus shuffled map"] = measured(
                 study, networks, "deletion", _area(curve, f"{curve}_shuffled")
             )
         if one := next(filter(None, found.values()), None):
@@ -209,46 +198,7 @@ def deletion(study: Study) -> pd.DataFrame:
                 for title, outcome in found.items()
             }
             rows.append({"": subject, **cells, "lesions": str(one.lesions), "seeds": formatting.seeds(one.seeds)})
-    return _table(rows, study, [""])
-
-
-def largest_term(study: Study, network: str) -> tuple[str, float] | None:
-    """The block whose attention term is largest beside the shortcut, in words, and that size; None if not measured."""
-    tables = [run.measures["terms"]["block"] for run in study.of(network) if "terms" in run.measures]
-    found = {
-        block: one.estimate.value
-        for block in (tables[0].unique() if tables else ())
-        if (one := _known(study, [network], "terms", _of_block(block, "to_shortcut")))
-    }
-    return max(((registry.block(block), size) for block, size in found.items()), key=lambda one: one[1], default=None)
-
-
-def sizes(study: Study) -> pd.DataFrame:
-    """The size of the attention term over what it is added to, on the test lesions as whole images.
-
-    Returns:
-        A row a network and block: root mean squares of α M x over those of x and of F(x), the mean over lesions and
-        seeds with its 95 % interval.
-    """
-    rows = []
-    for network in present(study):
-        tables = [run.measures["terms"]["block"] for run in study.of(network) if "terms" in run.measures]
-        for block in tables[0].unique() if tables else ():
-            cells: dict[str, str] = {}
-            counted: dict[str, str] = {}
-            for column, title in {"to_shortcut": "α M x over x", "to_residual": "α M x over F(x)"}.items():
-                if found := _known(study, [network], "terms", _of_block(block, column)):
-                    one = found.estimate
-                    interval = f" [{max(one.low, 0.0):.1e}, {one.high:.1e}]"
-                    enough = len(found.seeds) >= estimates.FEWEST_SEEDS
-                    cells[title] = f"{one.value:.1e}{interval if enough else ''}"
-                    counted = {"lesions": str(found.lesions), "seeds": formatting.seeds(found.seeds)}
-            rows.append({"network": registry.network(network), "block": registry.block(block), **cells, **counted})
-    return _table(rows, study, ["network", "block"])
-
-
-def _of_block(block: str, column: str) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda table: table.loc[table["block"] == block, column]
+    return indexed(rows, [""])
 
 
 def answer(study: Study) -> pd.DataFrame:
@@ -261,16 +211,16 @@ def answer(study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, object]] = []
     if not study.runs:
-        return _table(rows, study, ["question", "of"])
+        return indexed(rows, ["question", "of"])
     for network in present(study):
         name = [network]
-        above = _known(study, name, "focus", lambda table: table["share"] - table["area"])
+        above = measured(study, name, "focus", lambda table: table["share"] - table["area"])
         rows.append(_reply("Energy in mask above the chance level?", name, above))
-        signs = _known(study, name, "focus_signs", lambda table: table["share"] - table["area"])
+        signs = measured(study, name, "focus_signs", lambda table: table["share"] - table["area"])
         rows.append(_reply("Energy on the signs of synthetic images above the chance level?", name, signs))
-        learned = _known(study, name, "sanity", _step("everything", "share"))
+        learned = measured(study, name, "sanity", _step("everything", "share"))
         rows.append(_reply("Energy in mask above that of an untrained network?", name, learned))
-        lost = _known(study, name, "deletion", _area("deletion_shuffled", "deletion"))
+        lost = measured(study, name, "deletion", _area("deletion_shuffled", "deletion"))
         rows.append(
             _reply("Does deletion in the map's order lower the score faster than in a random order?", name, lost)
         )
@@ -280,14 +230,14 @@ def answer(study: Study) -> pd.DataFrame:
             "Energy in mask above ResNet's?": "focus",
             "Energy on the signs of synthetic images above ResNet's?": "focus_signs",
         }.items():
-            rows.append(_reply(question, pair, _known(study, pair, measure, _column("share"), "share")))
+            rows.append(_reply(question, pair, measured(study, pair, measure, _column("share"), "share")))
     for network in present(study):
         if any(len(run.attention) for run in study.of(network)):
             removed = estimates.known(estimates.difference, study, [network], "removal.mean_auc")
             rows.append(_reply("Is the mean AUC lower with α set to 0 at test?", [network], removed))
     order = {question: place for place, question in enumerate(dict.fromkeys(row["question"] for row in rows))}
     rows.sort(key=lambda row: order[row["question"]])
-    return _table(rows, study, ["question", "of"])
+    return indexed(rows, ["question", "of"])
 
 
 def _reply(question: str, networks: Sequence[str], found: Outcome[Difference] | None) -> dict[str, object]:
@@ -301,74 +251,3 @@ def _reply(question: str, networks: Sequence[str], found: Outcome[Difference] | 
         so = "too few seeds"
     counted = {"lesions": str(found.lesions), "seeds": formatting.seeds(found.seeds)}
     return {"question": question, "of": of, "found [95 % CI]": estimates.in_words(found), "so": so, **counted}
-
-
-def _attention(study: Study) -> Iterator[tuple[str, pd.DataFrame]]:
-    """By network with ARL blocks, the rows of `attention.csv` of all its runs, with the seed."""
-    for network in study.profile.networks:
-        tables = [run.attention.assign(seed=run.seed) for run in study.of(network) if len(run.attention)]
-        if tables:
-            yield network, pd.concat(tables, ignore_index=True)
-
-
-def term_sizes(study: Study) -> pd.DataFrame:
-    """How large the attention term got beside what it is added to, on test lesions as whole images.
-
-    Returns:
-        A row a block: its α at the end of training, mean and range over the runs; then means over the runs: positions
-        of its map, root mean squares of the shortcut x, of the residual F and of α M x, the last over the first, and
-        the mask's highest weight over that of a flat mask.
-    """
-    rows = []
-    for network, table in _attention(study):
-        for block, of_block in table.groupby("block", sort=False):
-            mean, alpha = of_block.mean(numeric_only=True), of_block["alpha"]
-            rows.append(
-                {
-                    "network": registry.network(network),
-                    "block": registry.block(block),
-                    "α": formatting.number(alpha.mean(), 4),
-                    "α, lowest to highest": f"{alpha.min():.4f} to {alpha.max():.4f}",
-                    "positions": int(mean["positions"]),
-                    "x": f"{mean['rms_shortcut']:.2g}",
-                    "F(x)": f"{mean['rms_residual']:.2g}",
-                    "α M x": f"{mean['rms_attention']:.1e}",
-                    "α M x over x": f"{mean['ratio']:.1e}",
-                    "peak of M over flat": f"{mean['mask_peak'] / mean.get('mask_mean', 1 / mean['positions']):.1f}",
-                    "runs": len(of_block),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def removal(study: Study) -> pd.DataFrame:
-    """Does a trained network use its attention term? Test AUCs as it is, minus those with α set to 0.
-
-    Returns:
-        A row for α set to 0 in all blocks and in each: the differences with their 95 % intervals and p of that
-        of the mean AUC, and the largest change of any lesion's score.
-    """
-    rows = []
-    for network in study.profile.networks:
-        runs = [run for run in study.of(network) if "removal" in run.measures]
-        for removed in dict.fromkeys(name for run in runs for name in run.measures["removal"]["removed"]):
-            row = {
-                "network": registry.network(network),
-                "α set to 0 in": "all blocks" if removed == "all" else registry.block(removed),
-            }
-            for quantity in AUCS:
-                found = estimates.known(estimates.difference, study, [network], f"removal.{quantity}", removed)
-                row[registry.QUANTITIES[quantity]] = estimates.in_words(found) if found else ""
-                if quantity == "mean_auc":
-                    enough = found is not None and len(found.seeds) >= estimates.FEWEST_SEEDS
-                    row["p, mean AUC"] = formatting.p_value(found.estimate.p) if found and enough else ""
-            row["largest change of a score"] = f"{max(_largest_change(run, removed) for run in runs):.4f}"
-            rows.append(row)
-    return _table(rows, study, ["network", "α set to 0 in"])
-
-
-def _largest_change(run: Run, removed: str) -> float:
-    table = run.measures["removal"]
-    without = table[table["removed"] == removed].set_index("image_id")
-    classes = list(classes_of(run.experiment.task))
-    return float((run.of("test")[classes] - without[classes]).abs().max().max())

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from arlrepro import registry
-from arlrepro.book.tables import attention
+from arlrepro.book.tables.terms import removal, term_sizes
 from arlrepro.errors import RunError
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
@@ -59,16 +59,16 @@ def terms(study: Study) -> pd.DataFrame:
 
     Returns:
         A row a network, variant and block, and one for all blocks together: α, the term over x
-        (`attention.term_sizes`), and the mean AUC as it is minus that with the term taken out after training
-        (`attention.removal`).
+        (`term_sizes`), and the mean AUC as it is minus that with the term taken out after training
+        (`removal`).
     """
     rows = []
     parts = {"as it is": study, **read_companions(study, "ablation")}
     for arl in [network for _, network in partners(study) if NETWORKS[network].attention == "arl"]:
         for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
-            sizes = {row["block"]: row for row in attention.term_sizes(there).to_dict("records")}
-            for lost in attention.removal(there).reset_index().to_dict("records") or [{}]:
+            sizes = {row["block"]: row for row in term_sizes(there).to_dict("records")}
+            for lost in removal(there).reset_index().to_dict("records") or [{}]:
                 size = sizes.get(lost.get("α set to 0 in"), {})
                 rows.append(
                     {

@@ -1,0 +1,58 @@
+"""What a page found and what follows from it: the form of its first and last sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from IPython.display import Markdown
+
+from arlrepro import registry
+from arlrepro.evaluation import formatting
+from arlrepro.evaluation.intervals import Difference, Estimate
+from arlrepro.runs import estimates
+from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, known
+from arlrepro.runs.study import Study, partners
+
+#: Of which correlation of two AUC estimates the test set's limits are told.
+CORRELATION = 0.7
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a page found, and what follows from it; a cell that returns it shows the first."""
+
+    found: str
+    then: str
+
+    def _repr_markdown_(self) -> str:
+        return f"**{self.found}**"
+
+    @property
+    def follows(self) -> Markdown:
+        """The page's last sentence."""
+        return Markdown(self.then[0].upper() + self.then[1:])
+
+
+def names_of(some: Sequence[str]) -> str:
+    """Networks in words."""
+    return " and ".join(map(registry.network, some))
+
+
+def difference(study: Study, quantity: str = "mean_auc") -> Outcome[Difference] | None:
+    """ARL minus the ResNet of its depth, of a study's first pair; None without runs."""
+    pairs = partners(study)
+    return known(estimates.difference, study, pairs[0], quantity) if pairs else None
+
+
+def level(one: Outcome[Estimate]) -> str:
+    """A metric of one network, with its interval where there are seeds enough for one."""
+    few = len(one.seeds) < FEWEST_SEEDS
+    return f"{one.estimate.value:.3f}" if few else formatting.with_interval(one.estimate)
+
+
+def nothing(study: Study) -> Finding:
+    """The finding of a page that has no completed runs to show."""
+    lacking = "no pair of runs is completed" if study.runs else f"no run of {study.profile.name} is completed"
+    return Finding(
+        f"Not tested: {lacking} ({len(study.runs)} of {len(study.runs) + len(study.missing)} planned runs).",
+        "nothing yet; [what is planned](05_protocol.ipynb) was fixed before the first run.",
+    )

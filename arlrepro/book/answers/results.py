@@ -1,0 +1,109 @@
+"""What the runs say: the pair's difference and its noise, variants of the block, scores as probabilities."""
+
+from collections.abc import Mapping
+
+from arlrepro import registry
+from arlrepro.book.answers.finding import Finding, difference, level, nothing
+from arlrepro.book.tables import baselines, calibration
+from arlrepro.evaluation import formatting
+from arlrepro.evaluation.intervals import Difference, Estimate
+from arlrepro.runs import estimates
+from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, in_words, known
+from arlrepro.runs.study import Study, present, read_companions
+
+
+def results(study: Study) -> Finding:
+    """Is ARL better? The pair's metrics and difference, beside what colours alone give."""
+    found = {network: known(estimates.figure, study, network, "mean_auc") for network in study.profile.networks}
+    levels = {network: one for network, one in found.items() if one}
+    if not levels:
+        return nothing(study)
+    said = [f"{registry.network(network)} has a mean AUC of {level(one)}" for network, one in levels.items()]
+    gain = difference(study)
+    said.append(
+        f"the difference is {in_words(gain)} ({formatting.seeds(gain.seeds)})"
+        if gain
+        else "the difference is not tested: no seed is completed for both networks"
+    )
+    limit = noise(gain) if gain else "A difference needs both networks of a seed."
+    return Finding(f"{'; '.join(said)}.", f"{_beside_colour(levels, baselines.colour_mean_auc(study))} {limit}")
+
+
+def _beside_colour(levels: Mapping[str, Outcome[Estimate]], colour: float | None) -> str:
+    """What a regression on colours says of the networks' mean AUCs."""
+    if colour is None:
+        return "No baseline without a network is archived for these images."
+    above = [one.estimate.low > colour for one in levels.values()]
+    return f"a logistic regression on colour statistics has a mean AUC of {colour:.3f}, " + (
+        "less than the networks by more than their intervals: they have learned more than colour."
+        if all(above)
+        else "which lies inside the networks' intervals: at this size and budget neither has been shown to learn more "
+        "than colour, and a difference between them says little about networks that do."
+        if not any(above)
+        else "which one of the networks exceeds by more than its interval."
+    )
+
+
+def noise(gain: Outcome[Difference]) -> str:
+    """Which part of a difference's variance is training noise, where several seeds tell it."""
+    if len(gain.seeds) < FEWEST_SEEDS:
+        return f"With {len(gain.seeds)} of the seeds completed, training noise cannot be told from a difference."
+    lesions, seeds = gain.estimate.lesion_variance, gain.estimate.seed_variance
+    total = lesions + seeds
+    if not total > 0:
+        return ""
+    part = seeds / total
+    limit = "Training noise, not the number of lesions, limits" if part > 0.5 else "The lesions, not the seeds, limit"
+    return f"{limit} this comparison: the seeds are {part:.0%} of the variance of the difference."
+
+
+def ablation(study: Study) -> Finding:
+    """Does a part of the block matter?"""
+    gain = difference(study)
+    parts = read_companions(study, "ablation")
+    completed = sum(len(part.runs) for part in parts.values())
+    planned = completed + sum(len(part.missing) for part in parts.values())
+    if gain is None:
+        return nothing(study)
+    what = f"{completed} of {planned} planned runs of variants are completed" if parts else "no variant is planned here"
+    return Finding(
+        f"The block as a whole changes the mean AUC by {in_words(gain)} ({formatting.seeds(gain.seeds)}); {what}.",
+        "a part can only matter as much as the whole does; a variant of one or two seeds is shown beside the spread of "
+        "the seeds, and is not decided.",
+    )
+
+
+def scores(study: Study) -> Finding:
+    """Are the scores probabilities?"""
+    table = calibration.calibration(study)
+    if table.empty:
+        return nothing(study)
+    melanoma = table[table["task"] == registry.TASK_WORDS["melanoma"]]
+    before = "; ".join(f"{row['network']} {row['ECE']}" for _, row in melanoma.iterrows())
+    after = "; ".join(f"{row['network']} {row['ECE, temperature-scaled']}" for _, row in melanoma.iterrows())
+    return Finding(
+        f"For melanoma the expected calibration error (mean and range over seeds) is {before}.",
+        f"after one temperature, fitted on validation, it is {after}; whoever uses a score as a probability has to "
+        "calibrate it on data of his own.",
+    )
+
+
+def at_half(study: Study) -> Finding:
+    """What one threshold chooses."""
+    said = []
+    for network in present(study):
+        one, two = (
+            known(estimates.figure, study, network, f"melanoma.{name}") for name in ("sensitivity", "specificity")
+        )
+        if one and two:
+            said.append(
+                f"{registry.network(network)} finds {one.estimate.value:.0%} of the melanomas at a specificity of "
+                f"{two.estimate.value:.0%}"
+            )
+    if not said:
+        return nothing(study)
+    return Finding(
+        f"At the threshold of one half, {'; '.join(said)} (mean over seeds).",
+        "accuracy, sensitivity and specificity at one half depend on where the scores of a network lie; networks are "
+        "compared by the whole curve, or at a threshold that was chosen on other lesions.",
+    )
