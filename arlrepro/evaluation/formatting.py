@@ -2,8 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from arlrepro.evaluation.intervals import Difference, Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def number(value: float | None, decimals: int = 3) -> str:
@@ -88,3 +92,10 @@ def seeds(some: tuple[int, ...]) -> str:
         return f"seed {some[0]}"
     consecutive = list(some) == list(range(some[0], some[0] + len(some)))
     return f"seeds {some[0]} to {some[-1]}" if consecutive and len(some) > 2 else f"seeds {', '.join(map(str, some))}"
+
+
+def markdown(table: "pd.DataFrame") -> str:
+    """A table as Markdown, without its index; headers of several lines joined, for most readers show no other kind."""
+    headers = [" ".join(filter(None, one)) if isinstance(one, tuple) else str(one) for one in table.columns]
+    lines = [headers, ["---"] * len(headers), *([str(value) for value in row] for row in table.to_numpy())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

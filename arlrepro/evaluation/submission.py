@@ -24,7 +24,10 @@ from arlrepro.registry import CLASSES
 
 ID_COLUMNS = ("image_id", "image")  # ours and ISIC-2017's; the later challenges'
 #: What may stand beside ids and scores or labels, and is passed over: what `arlrepro predict` and label tables have.
-OTHER_COLUMNS = ("file", "note", "split", "lesion_id", "age_approximate", "sex")
+OTHER_COLUMNS = (
+    *("file", "note", "split", "lesion_id", "age_approximate", "sex"),
+    *(f"{name}_probability" for name in CLASSES),
+)
 REPLICATES = 1000
 
 

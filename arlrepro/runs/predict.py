@@ -18,10 +18,11 @@ from arlrepro.attention.overlay import overlay
 from arlrepro.data import datasets, isic
 from arlrepro.data.files import IMAGE_SUFFIXES, Listing, StoredFile, decode_image, list_files, merged
 from arlrepro.errors import ArlReproError, ConfigError, DatasetError, RunError, printable, some
+from arlrepro.evaluation.calibration import with_temperature
 from arlrepro.evaluation.delong import auc_interval, paired_difference
 from arlrepro.profiles import profile
 from arlrepro.progress import bar
-from arlrepro.registry import CLASSES, classes_of
+from arlrepro.registry import CLASSES, NETWORKS, classes_of
 from arlrepro.runs import archive, weights
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import read_study
@@ -32,13 +33,15 @@ DRAWN = "The network was trained on drawn images and knows nothing about real le
 
 
 OTHER_FILES = "files that are no pictures"
+#: The calibrated probability of a class, a column beside its raw score; `evaluation.submission` passes it over.
+PROBABILITIES = {name: f"{name}_probability" for name in CLASSES}
 
 
 @dataclass(frozen=True)
 class Scored:
     """What came out for a list of photographs."""
 
-    table: pd.DataFrame  # image_id, a probability for each class the network scores (else empty), file, note
+    table: pd.DataFrame  # image_id; for each class that the network has, its score and probability; file; note
     failed: dict[str, str]  # file -> the one line that says what is wrong with it
     skipped: Mapping[str, tuple[str, ...]]  # reason -> what was passed over in the folders
 
@@ -110,7 +113,8 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
         inputs: image files of any size and usual format, and folders or zip archives of them.
         run: its weights are in its folder or committed.
         out: folder to make: `predictions.csv`, a row written as soon as its photograph is scored, and
-            `<image_id>.png` for each photograph.
+            `<image_id>.png` for each photograph. Beside a class's score, in the column named after it, stands in
+            `<class>_probability` the same calibrated on the run's validation lesions; empty where they do not allow it.
         device: `auto`, `cpu` or `cuda`.
 
     Returns:
@@ -131,19 +135,20 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
         raise RunError(f"{out}: exists and is not an empty folder; name another with --out")
     predictor = Predictor(weights.load_network(run, device), run.experiment)
     experiment, classes, where = run.experiment, list(classes_of(run.experiment.task)), choose_device(device)
+    temperatures = weights.temperatures(run)
     note = f"{STATEMENT} {DRAWN}" if experiment.data.source == "synthetic" else STATEMENT
     information = PngImagePlugin.PngInfo()
     information.add_text("Comment", note)
 
     def scored(image: Image.Image) -> tuple[list[float], np.ndarray]:
-        """Probabilities by class, and the activation map."""
+        """Scores by class, and the activation map."""
         side = experiment.data.side
         pixels = np.array(image.resize((side, side), Image.Resampling.LANCZOS))[None]
         lesion = Lesions.load(("",), pixels, np.zeros((1, 2), dtype=np.int64), where)
         activation = activations(predictor, lesion)[0].mean(dim=0).cpu().numpy()
         return predictor.scores(lesion)[0].tolist(), activation.astype(np.float64)
 
-    columns = ["image_id", *CLASSES, "file", "note"]
+    columns = ["image_id", *CLASSES, *PROBABILITIES.values(), "file", "note"]
     rows, failed = [], {}
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -163,16 +168,19 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
             try:
                 # The photograph is decoded once for the picture, and reduced from there for the network.
                 image = decode_image(file)
-                probabilities, activation = scored(image)
+                scores, activation = scored(image)
             except ArlReproError as error:
                 failed[str(file)] = str(error)
                 continue
             except (OSError, RuntimeError, ValueError, MemoryError) as error:
                 failed[str(file)] = f"{file}: not scored ({type(error).__name__}: {printable(str(error), 200)})."
                 continue
-            of_class = dict(zip(classes, probabilities, strict=True))
-            rows.append({"image_id": image_id, **of_class, "file": str(file), "note": note})
-            write([image_id, *(f"{of_class[one]:.9g}" if one in of_class else "" for one in CLASSES), str(file), note])
+            numbers = dict(zip(classes, scores, strict=True))
+            for name, temperature in temperatures.items():
+                numbers[PROBABILITIES[name]] = float(with_temperature(np.array([numbers[name]]), temperature)[0])
+            rows.append({"image_id": image_id, **numbers, "file": str(file), "note": note})
+            shown_numbers = (f"{numbers[one]:.9g}" if one in numbers else "" for one in columns[1:-2])
+            write([image_id, *shown_numbers, str(file), note])
             try:
                 overlay(image, activation).save(out / f"{image_id}.png", pnginfo=information)
             except (OSError, ValueError, MemoryError) as error:
@@ -180,12 +188,18 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
     return Scored(pd.DataFrame(rows, columns=columns), failed, photographs.skipped)
 
 
-def find_run(name: str) -> Run:
+def find_run(name: str = "") -> Run:
     """A run by its folder, or by its id: a live one of any profile here, else an archived one.
+
+    Args:
+        name: if empty, the archived run of a network with attention whose weights are committed; one that started from
+            pretrained weights, where there are several.
 
     Raises:
         RunError: there is no such run here; the message lists those whose weights are.
     """
+    if not name:
+        return _given_away()
     if Path(name).is_dir():
         return archive.read_run(Path(name))
     live = sorted((paths.root() / paths.RUNS).glob("*/*-s*-????????"))
@@ -193,10 +207,23 @@ def find_run(name: str) -> Run:
     for folder in (*live, *archived):
         if folder.name == name:
             return archive.read_run(folder)
-    committed = [folder for folder in archived if paths.committed_weights(folder.name).is_file()]
-    there = list(dict.fromkeys(folder.name for folder in (*live, *committed)))
+    there = list(dict.fromkeys(folder.name for folder in (*live, *_committed())))
     known = some(there) if there else "none; `arlrepro train` makes one"
     raise RunError(f"{name}: neither a run's folder nor the id of a run here ({known})")
+
+
+def _committed() -> list[Path]:
+    """The archived runs whose weights are committed."""
+    archived = sorted((paths.root() / paths.RESULTS).glob("*/*-s*-????????"))
+    return [folder for folder in archived if paths.committed_weights(folder.name).is_file()]
+
+
+def _given_away() -> Run:
+    """What `find_run` gives for no name."""
+    runs = [run for run in map(archive.read_run, _committed()) if NETWORKS[run.network].attention]
+    if not runs:
+        raise RunError(f"{paths.root() / 'weights'}: no weights of an archived run with attention; name a run by --run")
+    return min(runs, key=lambda run: (run.experiment.network.weights == "none", run.id))
 
 
 def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> pd.DataFrame:

@@ -10,8 +10,9 @@ import numpy as np
 from arlrepro import storage
 from arlrepro.config import to_dict
 from arlrepro.errors import RunError, some
+from arlrepro.evaluation.calibration import fit_temperature
 from arlrepro.paths import committed_weights
-from arlrepro.registry import PRETRAINED
+from arlrepro.registry import PRETRAINED, classes_of
 from arlrepro.runs.archive import WEIGHTS, Run, read_run
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ def commit_weights(folder: Path) -> Path:
         folder: of the run, with its weights.
 
     Returns:
-        `weights/<id>.safetensors`.
+        `weights/<id>.safetensors`. Its model card lies beside it, see `book.model_card.write`.
 
     Raises:
-        RunError: the weights are not here, float16 cannot hold them, or a score changes by more than `TOLERANCE`.
+        RunError: the weights are not here, or may not be given away; float16 cannot hold them, or a score changes by
+            more than `TOLERANCE`.
     """
     import torch
     from safetensors.torch import save
@@ -57,6 +59,9 @@ def commit_weights(folder: Path) -> Path:
     from arlrepro.models.inference import Predictor
 
     run = read_run(folder)
+    start = PRETRAINED.get(run.experiment.network.weights)
+    if start is not None and not start.given_away:
+        raise RunError(f"{run.id}: its training started from {start.name}, licence {start.licence}: not given away")
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder}: no {WEIGHTS}; only a live run has weights to round, runs/<profile>/<id>")
     experiment, network = run.experiment, load_network(run, "cpu")
@@ -71,7 +76,7 @@ def commit_weights(folder: Path) -> Path:
     storage.require_writable(path.parent)
     with storage.alone(path.parent, "writes weights"):
         with storage.replacing(path) as new:
-            new.write_bytes(save(rounded, metadata=describe(run)))
+            new.write_bytes(save(rounded, metadata=describe(run) | {"model_card": f"weights/{run.id}.md"}))
         storage.write_sums(path.parent, [one.name for one in path.parent.glob("*.safetensors")])
     return path
 
@@ -81,10 +86,9 @@ def describe(run: Run) -> dict[str, str]:
 
     Returns:
         `network`, `task`, `seed`, `run` (its id), `protocol` (the hash of its settings), `config` (all of them, as
-        JSON), `licence`, which is that of the weights that training started from, and `model_card` (where what the
+        JSON), `temperature` (by class, as JSON; see `temperatures`), `licence`, and `model_card` (where what the
         network is not for is said, a path in this repository).
     """
-    start = PRETRAINED.get(run.experiment.network.weights)
     return {
         "network": run.network,
         "task": run.experiment.task,
@@ -92,9 +96,30 @@ def describe(run: Run) -> dict[str, str]:
         "run": run.id,
         "protocol": run.experiment.hash,
         "config": json.dumps(to_dict(run.experiment)),
-        "licence": start.licence if start else LICENCE,
+        "temperature": json.dumps(temperatures(run)),
+        "licence": licence(run),
         "model_card": "book/model_card.md",
     }
+
+
+def licence(run: Run) -> str:
+    """The licence of a network's weights: that of the weights that it started from, else this repository's."""
+    start = PRETRAINED.get(run.experiment.network.weights)
+    return start.licence if start else LICENCE
+
+
+def temperatures(run: Run) -> dict[str, float]:
+    """What the log-odds of a network's scores are divided by to make probabilities of them, fitted on validation.
+
+    Returns:
+        A temperature above 0 by class; none of a class of which all validation lesions, or none, have the disease.
+    """
+    lesions, found = run.of("validation"), {}
+    for name in classes_of(run.experiment.task):
+        truth = lesions[f"{name}_label"].to_numpy(dtype=bool)
+        if truth.any() and not truth.all():
+            found[name] = fit_temperature(truth, lesions[name].to_numpy(dtype=float))
+    return found
 
 
 def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ from typer.testing import CliRunner
 from arlrepro import paths
 from arlrepro.attention.overlay import overlay
 from arlrepro.cli import app
+from arlrepro.config import NetworkConfig
 from arlrepro.data import files
 from arlrepro.data.files import StoredFile
 from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.errors import ConfigError, DatasetError, OutputError, RunError
+from arlrepro.evaluation.calibration import with_temperature
 from arlrepro.evaluation.submission import read_scores
 from arlrepro.models.arl_cnn import build
 from arlrepro.profiles import SMOKE
+from arlrepro.registry import CLASSES
 from arlrepro.runs import predict
 from arlrepro.runs.archive import WEIGHTS, Run, read_run, write_run
 from arlrepro.runs.predict import (
@@ -35,7 +39,7 @@ from arlrepro.runs.predict import (
     photograph_ids,
     score_photographs,
 )
-from arlrepro.runs.weights import save_weights
+from arlrepro.runs.weights import save_weights, temperatures
 from helpers.cases import case, case_with_links
 from helpers.made_runs import small_run
 
@@ -121,7 +125,7 @@ def test_what_is_written_says_that_it_is_no_medical_device(run, lesion, tmp_path
     lesion.save(tmp_path / "a.png")
     score_photographs([tmp_path / "a.png"], run, tmp_path / "out", "cpu")
     table = pd.read_csv(tmp_path / "out" / "predictions.csv")
-    assert list(table.columns) == ["image_id", "melanoma", "seborrheic_keratosis", "file", "note"]
+    assert list(table.columns) == ["image_id", *CLASSES, *(f"{name}_probability" for name in CLASSES), "file", "note"]
     assert table["file"].tolist() == [str(tmp_path / "a.png")]
     assert read_scores(tmp_path / "out" / "predictions.csv").index.tolist() == ["a"], "arlrepro score takes it"
     assert table["note"].tolist() == [f"{STATEMENT} {DRAWN}"], "made runs are of the profile on drawn images"
@@ -275,6 +279,39 @@ def test_inputs_that_are_not_there_are_said(run, tmp_path):
     with pytest.raises(DatasetError, match=r"no image files in it; known suffixes: \.jpg"):
         score_photographs([tmp_path], run, tmp_path / "out", "cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_probability_is_the_score_with_the_runs_temperature(run, lesion, tmp_path):
+    lesion.save(tmp_path / "a.png")
+    row = score_photographs([tmp_path / "a.png"], run, tmp_path / "out", "cpu").table.iloc[0]
+    for name, temperature in temperatures(run).items():
+        assert row[f"{name}_probability"] == pytest.approx(with_temperature(np.array([row[name]]), temperature)[0])
+    assert set(temperatures(run)) == set(CLASSES)
+
+
+def test_without_validation_lesions_of_both_kinds_there_is_no_probability(run, lesion, tmp_path):
+    lesion.save(tmp_path / "a.png")
+    lacking = replace(run, predictions=run.predictions.assign(melanoma_label=0))
+    table = score_photographs([tmp_path / "a.png"], lacking, tmp_path / "out", "cpu").table
+    assert table["melanoma"].notna().all() and "melanoma_probability" in table.columns[table.isna().any()]
+    assert table["seborrheic_keratosis_probability"].between(0, 1).all()
+
+
+def test_by_default_the_committed_network_with_attention_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "root", lambda: tmp_path)
+    with pytest.raises(RunError, match=r"weights: no weights of an archived run with attention; name a run by --run$"):
+        find_run()
+    lite0 = NetworkConfig("arl_efficientnet_lite0", weights="imagenet-lite0")
+    made = [small_run(name) for name in ("resnet14", "arl_cnn14")]
+    made.append(replace(made[0], experiment=replace(made[0].experiment, network=lite0)))
+    (tmp_path / "weights").mkdir()
+    for run, found in zip(made, (None, "arl_cnn14", "arl_efficientnet_lite0"), strict=True):
+        folder = tmp_path / "results" / "smoke" / run.id
+        folder.mkdir(parents=True)
+        write_run(run, folder)
+        (tmp_path / "weights" / f"{run.id}.safetensors").touch()
+        if found:
+            assert find_run().network == found
 
 
 def test_a_run_is_found_by_folder_or_id(run, monkeypatch):

@@ -69,12 +69,13 @@ def test_a_file_of_weights_says_what_it_is(live):
         "seed": str(run.seed),
         "run": run.id,
         "licence": "MIT",
-        "model_card": "book/model_card.md",
+        "model_card": f"weights/{run.id}.md",
     }
+    assert json.loads(said["temperature"]) == weights.temperatures(run)
     assert from_dict(json.loads(said["config"])) == run.experiment
     assert said["protocol"] == run.experiment.hash
     root = Path(__file__).parents[2]
-    assert (root / said["model_card"]).is_file()
+    assert (root / weights.describe(run)["model_card"]).is_file(), "of weights that are not given away"
     assert tomllib.loads((root / "pyproject.toml").read_text())["project"]["license"] == said["licence"]
 
 
@@ -83,6 +84,18 @@ def test_the_licence_of_weights_is_that_of_what_training_started_from():
     network = replace(run.experiment.network, name="efficientnet_lite0", weights="imagenet-lite0")
     started = replace(run, experiment=replace(run.experiment, network=network))
     assert weights.describe(started)["licence"] == "Apache-2.0"
+
+
+def test_weights_from_a_start_without_a_licence_are_never_committed(live, tmp_path):
+    run = archive.read_run(live)
+    network = replace(run.experiment.network, name="arl_cnn50", weights="imagenet-8bit")
+    started = replace(run, experiment=replace(run.experiment, network=network))
+    folder = tmp_path / started.id
+    folder.mkdir()
+    write_run(started, folder)
+    (folder / WEIGHTS).touch()
+    with pytest.raises(RunError, match=r"its training started from imagenet-8bit, licence none stated.*: not given"):
+        commit_weights(folder)
 
 
 def test_an_archived_run_is_loaded_from_its_committed_weights(live, checkout, monkeypatch):
