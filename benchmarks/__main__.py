@@ -4,75 +4,23 @@ import argparse
 import io
 import json
 import platform
-from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision import models as torchvision_models
 
 from arlrepro.config import PatchConfig
 from arlrepro.data.patches import cut, epoch
 from arlrepro.data.synthetic.dataset import draw_lesion
-from arlrepro.models.arl_cnn import create
-from arlrepro.models.devices import autocast, choose_device, has_bfloat16_units
+from arlrepro.models.devices import choose_device, has_bfloat16_units
 from arlrepro.paths import RESULTS, root
-from arlrepro.registry import family
-from benchmarks.epochs import epochs, memory, pillow_patches
-from benchmarks.traffic import Traffic
+from benchmarks.epochs import epochs, memory, pillow_patches, protocol
+from benchmarks.steps import FAMILIES, SIDE, attention, roofline, shares, steps
 from benchmarks.turns import Row, timed_row, turns
 
-SIDE = 224  # px of a patch
 PILLOW = "Pillow in a DataLoader"
-PARTS = ["patches", "steps", "roofline", "epochs", "memory"]
-
-
-def training_step(network: nn.Module, batch: torch.Tensor, precision: str) -> Callable[[], None]:
-    """Forward and backward of one batch; no optimiser, which is the same for all."""
-    labels = (torch.arange(len(batch), device=batch.device) % 2).float()[:, None]
-
-    def step() -> None:
-        with autocast(batch.device, precision):
-            logits = network(batch)
-        F.binary_cross_entropy_with_logits(logits.float(), labels).backward()
-        network.zero_grad(set_to_none=True)
-
-    return step
-
-
-def steps(depth: str, precision: str, batch_size: int, repeats: int, device: torch.device) -> list[Row]:
-    """Step times of every network, and of ARL-CNN as the equation stands, over ResNet under the same rule."""
-    batch = torch.randn(batch_size, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
-    networks: dict[str, nn.Module] = {name: create(name) for name in family(f"resnet{depth}")}
-    networks[f"arl_cnn{depth}, the equation as it stands"] = create(f"arl_cnn{depth}", fused=False)
-    if depth == "50":
-        plain = torchvision_models.resnet50(num_classes=1).to(memory_format=torch.channels_last)
-        networks["torchvision's resnet50"] = plain
-    cases = {name: training_step(one.to(device).train(), batch, precision) for name, one in networks.items()}
-    times = turns(cases, repeats, device)
-    return [timed_row("training step", times, name, f"resnet{depth}", batch_size, precision) for name in times]
-
-
-def roofline(name: str, precision: str, batch_size: int, repeats: int, device: torch.device) -> Row:
-    """The time of a step over that of copying as many bytes as its operations read and write: 1 is the roofline."""
-    batch = torch.randn(batch_size, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
-    step = training_step(create(name).to(device).train(), batch, precision)
-    with Traffic() as traffic:
-        step()
-    copies = traffic.bytes // 2**30 + 1
-    source = torch.ones(traffic.bytes // (2 * copies), dtype=torch.uint8, device=device)  # read once, written once
-    target = torch.empty_like(source)
-
-    def copy() -> None:
-        for _ in range(copies):
-            target.copy_(source)
-
-    times = turns({name: step, "copying as much": copy}, repeats, device)
-    row = timed_row("memory traffic of a training step", times, name, "copying as much", 1, precision)
-    return row | {"a second": traffic.bytes / 1e9 / float(row["seconds"]), "unit": "GB"}
+PARTS = ["patches", "steps", "attention", "shares", "roofline", "epochs", "memory"]
 
 
 class PillowPatches(Dataset):
@@ -188,13 +136,23 @@ def main() -> None:
         for depth in given.depths:
             for precision in ("bf16", "fp32"):
                 rows += steps(depth, precision, given.batch_size, given.repeats, device)
+    if "attention" in given.parts:
+        for name in FAMILIES:
+            for precision in ("bf16", "fp32"):
+                rows += attention(name, precision, given.batch_size, given.repeats, device)
+    if "shares" in given.parts:
+        for depth in given.depths:
+            for name in (f"resnet{depth}", f"arl_cnn{depth}"):
+                for precision in ("bf16", "fp32"):
+                    rows += shares(name, precision, given.batch_size, given.repeats, device)
     if "roofline" in given.parts:
         for depth in given.depths:
             for precision in ("bf16", "fp32"):
                 rows.append(roofline(f"resnet{depth}", precision, given.batch_size, given.repeats, device))
     if "epochs" in given.parts:
         for depth in given.depths:
-            rows += epochs(f"arl_cnn{depth}", given.epoch_images, given.batch_size, min(given.repeats, 2), device)
+            experiment = protocol(f"arl_cnn{depth}", given.batch_size)
+            rows += epochs(experiment, given.epoch_images, min(given.repeats, 2), device)
     rows = merged(rows, stored.get("rows", []))
     rows = merged(cutting(rows), rows)
     held = stored.get("memory", [])

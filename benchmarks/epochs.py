@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -21,10 +20,15 @@ from torchvision import transforms
 from arlrepro.config import Experiment
 from arlrepro.data.lesions import Lesions
 from arlrepro.data.synthetic.dataset import draw_lesion
-from arlrepro.models.arl_cnn import create
+from arlrepro.models.arl_cnn import BOTTLENECKS, create
 from arlrepro.profiles import PAPER
+from arlrepro.registry import NETWORKS
 from arlrepro.training.trainer import train
+from benchmarks import rivals
 from benchmarks.turns import Row, timed_row
+
+#: What the benchmark calls our training, and the one that people would write first.
+OURS, TODAY = "arlrepro", "today's way"
 
 
 def pillow_patches(side: int) -> transforms.Compose:
@@ -67,18 +71,23 @@ def lesions_of(pixels: np.ndarray, device: torch.device) -> Lesions:
     return Lesions.load(tuple(map(str, range(len(pixels)))), pixels, labels, device)
 
 
-def epochs(network: str, images: int, batch_size: int, repeats: int, device: torch.device) -> list[Row]:
-    """Patches a second of an epoch of `trainer.train`, and of today's way on the same files, in turn.
+def epochs(experiment: Experiment, images: int, repeats: int, device: torch.device) -> list[Row]:
+    """Patches a second of an epoch of `trainer.train`, in turn with as many patches by the ways of others.
 
     Today's way: JPEG files decoded by Pillow and torchvision's transforms in a loader with a worker a core, float32,
-    contiguous layout, the equation of the ARL block as it stands, SGD.
+    contiguous layout, the equation of the ARL block as it stands, SGD. The `rivals` cut no patches.
+
+    Args:
+        experiment: from `protocol`, of an ARL-CNN.
+        images: of the epoch, one patch each.
+        repeats: counted epochs of each.
+        device: to train on.
     """
-    experiment = protocol(network, batch_size)
     experiment = replace(experiment, train=replace(experiment.train, epochs=repeats + 2))
+    network, batch_size = experiment.network.name, experiment.train.batch_size
     image_side, side = experiment.data.side, experiment.patches.side
     drawn = [draw_lesion("nevus", seed, image_side).image for seed in range(min(images, 8))]
     pixels = np.stack([drawn[row % len(drawn)] for row in range(images)])
-    times: dict[str, list[float]] = {"arlrepro": [], "today's way": []}
     with TemporaryDirectory() as folder:
         files = [Path(folder) / f"{row}.jpg" for row in range(images)]
         for file, image in zip(files, pixels, strict=True):
@@ -86,32 +95,31 @@ def epochs(network: str, images: int, batch_size: int, repeats: int, device: tor
         loader = DataLoader(
             JpegPatches(files, side), batch_size, shuffle=True, drop_last=True, num_workers=torch.get_num_threads()
         )
-        plain = create(network, fused=False)
-        plain = plain.to(device).to(memory_format=torch.contiguous_format).train()
-        optimiser = torch.optim.SGD(plain.parameters(), lr=0.0001, momentum=0.9, weight_decay=1e-4)
+        passes = {TODAY: rivals.training_pass(create(network, fused=False), loader, device)}
+        in_memory = [rivals.made_batch(batch_size, side, device)] * (images // batch_size)
+        for name, rival in rivals.networks(BOTTLENECKS[NETWORKS[network].plain]).items():
+            passes[name] = rivals.training_pass(rival, in_memory, device)
+        times: dict[str, list[float]] = {name: [] for name in (OURS, *passes)}
 
-        def today(epoch: int, last: int, row: dict[str, int | float]) -> None:
+        def others(epoch: int, last: int, row: dict[str, int | float]) -> None:
             if epoch == last:  # its seconds include the validation
                 return
-            began = time.perf_counter()
-            for patches, truth in loader:
-                loss = F.binary_cross_entropy_with_logits(plain(patches.to(device)), truth.to(device))
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if epoch > 1:  # the first one warms up
-                times["today's way"].append(time.perf_counter() - began)
-                times["arlrepro"].append(float(row["seconds"]))
+            for name, take in passes.items():
+                began = time.perf_counter()
+                take()
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                if epoch > 1:  # the first one warms up
+                    times[name].append(time.perf_counter() - began)
+            if epoch > 1:
+                times[OURS].append(float(row["seconds"]))
 
-        train(experiment, 0, lesions_of(pixels, device), lesions_of(pixels[:2], device), watch=today)
+        train(experiment, 0, lesions_of(pixels, device), lesions_of(pixels[:2], device), watch=others)
     patches = images // batch_size * batch_size
-    precisions = {"arlrepro": experiment.train.precision, "today's way": "fp32"}
-    return [
-        timed_row(f"epoch of {network}", times, name, "today's way", patches, precision)
-        for name, precision in precisions.items()
-    ]
+    rows = [timed_row(f"epoch of {network}", times, OURS, TODAY, patches, experiment.train.precision)]
+    bases = {TODAY: TODAY} | {name: OURS for name in passes if name != TODAY}
+    rows += [timed_row(f"epoch of {network}", times, name, base, patches, "fp32") for name, base in bases.items()]
+    return rows
 
 
 def memory(network: str, batch_size: int, fewer: int, more: int) -> list[Row]:
