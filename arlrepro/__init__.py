@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arlrepro.models.attach import add_attention
     from arlrepro.runs.archive import read_run
     from arlrepro.runs.matrix import open_study
-    from arlrepro.runs.predict import score_photographs as predict
+    from arlrepro.runs.predict import score_images as predict
 
 __all__ = ["ARLBlock", "add_attention", "create_model", "open_study", "predict", "read_dataset", "read_run", "score"]
 
@@ -25,7 +25,7 @@ _HOMES = {
     "add_attention": ("models.attach", "add_attention"),
     "create_model": ("models.arl_cnn", "create"),
     "open_study": ("runs.matrix", "open_study"),
-    "predict": ("runs.predict", "score_photographs"),
+    "predict": ("runs.predict", "score_images"),
     "read_dataset": ("data.isic", "read_dataset"),
     "read_run": ("runs.archive", "read_run"),
     "score": ("evaluation.submission", "score"),

@@ -403,12 +403,19 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Dermoscopic images, or folders or zip archives of them.")],
     out: Annotated[Path, typer.Option(help="Folder to make: predictions.csv and a picture for each image.")],
     run: Annotated[str, typer.Option(help="Folder or id of a run; by default one whose weights are given away.")] = "",
+    weights: Annotated[
+        Path | None, typer.Option(help="A run's file of weights, wherever it lies, in place of --run.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Score dermoscopic images and draw where the network looked. Research software, not a medical device."""
-    from arlrepro.runs.predict import find_run, score_photographs
+    from arlrepro.runs.predict import find_run, score_images
+    from arlrepro.runs.weights import run_of
 
-    scored = score_photographs(images, find_run(run), out, device)
+    if run and weights is not None:
+        raise ConfigError("predict takes a network from --run RUN or from --weights FILE: give one of the two")
+    network = find_run(run) if weights is None else run_of(weights)
+    scored = score_images(images, network, out, device, weights)
     if len(scored.table):
         typer.echo(scored.table.drop(columns=["file", "note"]).to_string(index=False))
         typer.echo("\n".join(scored.table["note"].unique()))

@@ -1,6 +1,7 @@
-"""The named profiles: the protocols that runs are made by, each with the matrix of its runs, and how each departs.
+"""The named profiles: the protocols that runs are made by, each with the matrix of its runs.
 
-A profile is a variation of the defaults of `config`, which are the paper's protocol, with their sources.
+A profile is a variation of the defaults of `config`, which are the paper's protocol, with their sources. Where one
+departs from the paper's, why, and with which likely effect is in `paper/departures.yaml`.
 """
 
 from dataclasses import dataclass, replace
@@ -55,15 +56,11 @@ class Profile:
 PAPER = Profile(
     name="paper",
     purpose="the paper's protocol on the full-size images, from ImageNet weights; needs a GPU",
-    # Departure: no extra training images; the paper trained with 1,320.
-    # Reason: which ones they were is not published, so the images are those that everyone has.
-    # Effect: not measured; `--set data.extra=true` would measure it.
     experiment=Experiment(
         network=NetworkConfig(weights="imagenet"),
         # Source: AP gives 0.0001 for ARL-CNN50 fine-tuned from ImageNet.
         train=TrainConfig(learning_rate=0.0001),
-        # Departure: ImageNet's channel mean and std, which its weights were trained with (AP code), for both networks.
-        # Effect: not measured; `--set` of patches.mean and patches.std would measure it.
+        # Reason: ImageNet's channel mean and std are what its weights were trained with (AP code), for both networks.
         patches=PatchConfig(mean=IMAGENET_MEAN, std=IMAGENET_STD),
     ),
     networks=PAIR,
@@ -75,24 +72,9 @@ ISIC2017_256 = Profile(
     name="isic2017-256",
     purpose="ISIC-2017 reduced to 256 px, networks trained from scratch, on a CPU",
     experiment=Experiment(
-        # Departure: one network scores both tasks; the paper trains one network for each.
-        # Reason: it halves the cost of a run, and every comparison here is between networks trained alike.
-        # Effect: not measured; `--task melanoma` and `--task seborrheic_keratosis` would measure it.
         task="joint",
-        # Departure: patches are cut from 256-px copies; the paper cut them from full-size images.
-        # Reason: the full-size images are 12 GB; a patch of one fifth is 51 px of a copy.
-        # Effect: not measured; the AUC of the patches of each size alone says where detail is missing.
         data=DataConfig(side=256),
-        # Departure: a patch is 128 px wide; the paper's is 224.
-        # Reason: the cost of a step falls to a third, and a 256-px copy has no more detail to give.
-        # Effect: not measured; `--set patches.side=224` would measure it.
         patches=PatchConfig(side=128),
-        # Departure: an epoch draws one patch an image and there are 60 epochs; the paper draws 60 patches an image.
-        # Reason: a run ends in about an hour on two cores without bfloat16 units, sooner on others.
-        # Effect: not measured; `--set train.patches_per_image=60` would measure it, at sixty times the cost.
-        # Departure: no early stopping; the state with the best validation AUC is kept.
-        # Reason: every run costs the same, and the schedule's halvings are all seen.
-        # Effect: not measured; `--set train.patience=20` would measure it.
         train=TrainConfig(epochs=60, patches_per_image=1, patience=0, validate_every=2),
     ),
     networks=("resnet14", "arl_cnn14"),
@@ -110,23 +92,11 @@ ISIC2017_256_IMAGENET = Profile(
         data=DataConfig(side=256),
         patches=PatchConfig(
             side=128,  # lesions scored at 160 or 192 px by a network trained at 128 were ranked no better: trials
-            # Departure: a patch shows half of the image's side or more; the paper's show a fifth to four fifths.
-            # Reason: a fifth of a 256-px copy is 51 px; and whole lesions are what ImageNet's networks know to look at.
-            # Effect: not measured; `--set patches.scales=[0.2,0.4,0.6,0.8]` would measure it.
             scales=(0.5, 0.65, 0.8, 0.95),
-            # Departure: patches are turned by any angle; the paper turns them by up to 10 degrees.
-            # Reason: a dermoscopic image has no upper side, and 2,000 images seen eight times are few.
-            # Effect: not measured; `--set patches.rotation_degrees=10` would measure it.
             rotation_degrees=180.0,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
         ),
-        # Departure: AdamW with a rate that rises and falls once over eight passes; the paper takes SGD, 100 epochs.
-        # Reason: a run ends within 40 minutes on two cores, and ten seeds a network tell more than one long training.
-        # Effect: measured on validation images, see the trials on the page on the protocol.
-        # Departure: the last state of the network is the result; the paper stops by the validation set.
-        # Reason: the best of many looks at 150 lesions flatters validation by 0.03 AUC and tells nothing of the test.
-        # Effect: not measured; `--set train.keep=best` would measure it.
         train=TrainConfig(
             epochs=8,
             patches_per_image=1,
@@ -175,7 +145,7 @@ ISIC2017_256_CV = Profile(
 
 DEMO = Profile(
     name="demo",
-    purpose="drawn lesions, 14-layer networks: the whole path on a laptop without a GPU",
+    purpose="synthetic lesions, 14-layer networks: the whole path on a laptop without a GPU",
     experiment=replace(
         ISIC2017_256.experiment,
         data=DataConfig(
@@ -191,7 +161,7 @@ DEMO = Profile(
 
 SMOKE = Profile(
     name="smoke",
-    purpose="a handful of drawn lesions and one short epoch, for the tests; the numbers mean nothing",
+    purpose="a handful of synthetic lesions and one short epoch, for the tests; the numbers mean nothing",
     experiment=replace(
         DEMO.experiment,
         # At 32 px the last map would be 1 x 1 and its mask identically 1.

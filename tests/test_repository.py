@@ -333,6 +333,14 @@ def test_notebooks_use_the_words_of_the_field(path):
     assert OWN_WORDS.findall("\n".join([*prose, *captions])) == []
 
 
+def test_the_library_and_its_pages_use_the_words_of_the_field():
+    """But for the renderer of synthetic images, which does take a photograph, and whose text stands in a hash."""
+    own = re.compile(r"drawn (lesion|image)|photograph|look.?alike|false alarm|taken out|stand in two splits", re.I)
+    texts = [*(ROOT / "arlrepro").rglob("*.py"), *(ROOT / "book").glob("*.md"), ROOT / "README.md"]
+    found = {path: own.findall(path.read_text(encoding="utf8")) for path in texts if path.parent.name != "synthetic"}
+    assert {path: words for path, words in found.items() if words} == {}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_takes_a_profile_and_data(path):
     code = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]

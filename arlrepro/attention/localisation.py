@@ -127,9 +127,9 @@ def by_lesion(
 
 
 def drawn_focus(predictor: Predictor, device: torch.device) -> dict[str, pd.DataFrame]:
-    """`focus` on drawn lesions, which no network was trained on: beside the lesion, and beside its signs.
+    """`focus` on synthetic lesions, which no network was trained on: beside the lesion, and beside its signs.
 
-    The signs are what tells the kinds of drawn lesions apart, all that a lesion has; lesions without any are left out.
+    The signs are what tells the kinds of synthetic lesions apart, all that a lesion has; one without any is left out.
 
     Returns:
         `focus_drawn` against the masks of the lesions, `focus_signs` against those of their signs together.

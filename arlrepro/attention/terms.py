@@ -135,7 +135,7 @@ class WithoutEach(nn.Module):
 
     @property
     def removals(self) -> dict[str, list[str]]:
-        """The blocks whose term is taken out, by what the removal is called: `all`, a stage, or its only block."""
+        """The blocks whose α is set to 0, by what the removal is called: `all`, a stage, or its only block."""
         stages: dict[str, list[str]] = {}
         for name in attention_blocks(self.network):
             stages.setdefault(name.rpartition(".")[0], []).append(name)

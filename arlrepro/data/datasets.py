@@ -26,7 +26,7 @@ from arlrepro.storage import writing
 
 DEFAULT_DATA = Path("data/isic2017")
 EXTRA = "extra"  # folder beside the official files, as `arlrepro data extra` makes it
-#: Drawn lesions whose maps are archived with every run, so that the published book can show where a network looks.
+#: Synthetic lesions whose maps are archived with every run, so that the published book can show where a network looks.
 GALLERY = (
     *(("melanoma", seed) for seed in (1, 2)),
     *(("seborrheic_keratosis", seed) for seed in (3, 4)),
@@ -99,7 +99,7 @@ def assign_folds(
 
     Args:
         kinds: number of the lesion's kind.
-        groups: from `duplicates.look_alikes`.
+        groups: from `duplicates.groups`.
         folds: how many.
         seed: another seed deals otherwise: a repetition.
 
@@ -123,7 +123,7 @@ def with_fold(
 
     Args:
         lesions: as `IsicDataset.lesions`, of all splits.
-        groups: from `duplicates.look_alikes`, in the same order.
+        groups: from `duplicates.groups`, in the same order.
         folds: how many.
         fold: which, from 0.
         seed: of the repetition.

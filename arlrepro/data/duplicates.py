@@ -84,7 +84,7 @@ def _hashes(thumbnails: UInt8[np.ndarray, "images 64 64"]) -> UInt64[np.ndarray,
     return np.packbits(bits, axis=1).view(np.uint64).ravel()
 
 
-def look_alikes(pixels: UInt8[np.ndarray, "images side side 3"]) -> Integer[np.ndarray, " images"]:
+def groups(pixels: UInt8[np.ndarray, "images side side 3"]) -> Integer[np.ndarray, " images"]:
     """Number the images so that those which may show the same lesion have one number, also through a third image.
 
     Args:
@@ -95,7 +95,7 @@ def look_alikes(pixels: UInt8[np.ndarray, "images side side 3"]) -> Integer[np.n
 
     Example:
         >>> noise = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
-        >>> look_alikes(noise[[0, 1, 0, 2]]).tolist()
+        >>> groups(noise[[0, 1, 0, 2]]).tolist()
         [0, 1, 0, 2]
     """
     thumbnails = np.stack([thumbnail(Image.fromarray(np.asarray(one))) for one in pixels])

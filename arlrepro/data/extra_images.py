@@ -69,7 +69,7 @@ def choose(
     seed: int = SEED,
     progress: bool = True,
 ) -> Choice:
-    """Draw so many candidates of each kind, without those of the challenge and look-alikes of its test images.
+    """Draw so many candidates of each kind, without those of the challenge and near-duplicates of its test images.
 
     Candidates are drawn in the order of :func:`lot`, so that one candidate more or less moves no other. One that has
     an id of the challenge, shows a lesion that a challenge image shows, or may show that of a test image again

@@ -392,7 +392,7 @@ def decode_image(file: StoredFile, side: int | None = None) -> Image.Image:
         file: JPEG, PNG, BMP, TIFF or WebP, told by content, not by suffix. Colour profiles are not applied.
         side: if given, side x side pixels (px) by an anti-aliasing Lanczos filter; an image of that size stays as it
             is. A large JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, never below twice the side, which changes
-            drawn lesions of up to 6748 x 4499 by less than 0.3 of 255 levels on average and by 3 at most.
+            synthetic images of up to 6748 x 4499 by less than 0.3 of 255 levels on average and by 3 at most.
 
     Raises:
         DatasetError: empty, truncated or damaged, no such image, with a side of more than 65,535 px, or of more than

@@ -83,8 +83,8 @@ class DataModule:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """Which images may show the same lesion, see `duplicates.look_alikes`."""
-        return duplicates.look_alikes(self.images.pixels)
+        """Which images may show the same lesion, see `duplicates.groups`."""
+        return duplicates.groups(self.images.pixels)
 
     def for_run(self, experiment: Experiment, seed: int) -> "DataModule":
         """The same images, in cross-validation with the splits of the experiment's fold; the seed draws the folds."""
@@ -114,7 +114,7 @@ class DataModule:
 
 
 def gallery(experiment: Experiment, device: torch.device) -> Lesions:
-    """The drawn lesions of `GALLERY` as a network of this experiment sees them; ids are `<kind>-<seed>`."""
+    """The synthetic lesions of `GALLERY` as a network of this experiment sees them; ids are `<kind>-<seed>`."""
     side = experiment.data.side
     drawn = [synthetic.draw_lesion(kind, seed, side) for kind, seed in GALLERY]
     labels = np.array([[int(kind == name) for name in CLASSES] for kind, _ in GALLERY])

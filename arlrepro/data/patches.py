@@ -110,7 +110,7 @@ def epoch(
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
     scales = torch.tensor(config.scales)
     first_scale = torch.randint(len(scales), (images,), generator=generator)
-    # Reason: batch norm sees 32 patches; drawn lesion by lesion they would show few lesions.
+    # Reason: batch norm sees 32 patches; taken lesion by lesion they would show few lesions.
     order = [torch.randperm(images, generator=generator) for _ in range(patches_per_image)]
     scale = [scales[(first_scale[one] + turn) % len(scales)] for turn, one in enumerate(order)]
     image, boxes = torch.cat(order), training_boxes(torch.cat(scale), config, generator)

@@ -86,8 +86,8 @@ def resample(
     drawn_positives = rng.integers(0, positives, (replicates, positives))  # all before any negative, as SciPy draws
     drawn = {name: np.empty(replicates) for name in names}
     for sample in bar(range(replicates), desc="bootstrap", unit=" samples", delay=1.0):
-        drawn_lesions = np.concatenate([drawn_positives[sample], positives + rng.integers(0, negatives, negatives)])
-        curve = roc_of_points(of_class[drawn_lesions], is_positive, points, decided)
+        synthetic_lesions = np.concatenate([drawn_positives[sample], positives + rng.integers(0, negatives, negatives)])
+        curve = roc_of_points(of_class[synthetic_lesions], is_positive, points, decided)
         for name in names:
             drawn[name][sample] = _value(name, curve)
     found = {}

@@ -3,6 +3,8 @@
 Every difference is the second network minus the first.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
@@ -64,6 +66,25 @@ def common_covariance(influences: Float[np.ndarray, "seeds lesions"]) -> float:
     return (of_sum - sum_of) / (seeds * (seeds - 1))
 
 
+def training_noise(values: Float[np.ndarray, " seeds"], influences: Float[np.ndarray, "seeds lesions"]) -> float:
+    r"""How much of the variance of one seed's figure is training noise; the rest is which lesions the test set holds.
+
+    .. math:: \frac{\sigma^2}{\sigma^2 + \bar v}, \qquad \sigma^2 = s^2 - (\bar v - \bar c)
+
+    with :math:`s^2` the variance of the figures among the seeds, :math:`\bar v` the mean of the seeds' own variances
+    through the lesions (DeLong's), and :math:`\bar c` the mean covariance of two seeds, see `common_covariance`. The
+    seeds met the same lesions, so :math:`s^2` holds the training noise and what of the lesions' part two seeds do not
+    share; that is taken off.
+
+    Returns:
+        At most 1. Nothing is set to 0 on the way: a covariance below 0 counts as it is, and below 0 the seeds differ by
+        less than the lesions alone explain.
+    """
+    of_lesions = float((influences**2).sum(axis=-1).mean())
+    of_training = float(values.var(ddof=1)) - (of_lesions - common_covariance(influences))
+    return of_training / (of_training + of_lesions) if of_training + of_lesions > 0 else NO_PART
+
+
 def seeds_and_lesions_difference(
     truth: Bool[np.ndarray, "*tasks lesions"],
     scores_a: Float[np.ndarray, "seeds *tasks lesions"],
@@ -83,7 +104,9 @@ def seeds_and_lesions_difference(
     """
     area_a, influence_a = mean_aucs_and_influences(truth, scores_a)
     area_b, influence_b = mean_aucs_and_influences(truth, scores_b)
-    return crossed(area_b - area_a, _lesion_part(influence_b - influence_a), level)
+    values, influences = area_b - area_a, influence_b - influence_a
+    found = crossed(values, _lesion_part(influences), level)
+    return replace(found, training_noise=training_noise(values, influences))
 
 
 def _lesion_part(influences: Float[np.ndarray, "seeds lesions"]) -> float:

@@ -54,6 +54,16 @@ def _decimals_apart(figure: Difference | Estimate, marks: Sequence[float]) -> in
     return next(one for one in range(3, 10) if all(printed(end, one) != printed(mark, one) for end, mark in pairs))
 
 
+def change(value: float) -> str:
+    """A difference without an interval, with its sign; of one that would be printed as 0 a digit more.
+
+    Example:
+        >>> change(0.018), change(-0.0002), change(0.0)
+        ('+0.018', '-0.0002', '+0.000')
+    """
+    return f"{value:+z.{3 if value == 0 or abs(value) >= 0.0005 else 4}f}"
+
+
 def over_seeds(values: Sequence[float], decimals: int = 3) -> str:
     """A mean, with the range over seeds where there are several.
 

@@ -115,7 +115,7 @@ def confusion_intervals(counts: Confusion) -> dict[str, Estimate]:
 class Difference:
     """A difference with its two-sided interval (95 % unless asked otherwise) and the p value of no difference.
 
-    The last four are NaN where the method has no such number.
+    The last five are NaN where the method has no such number.
     """
 
     value: float
@@ -126,6 +126,7 @@ class Difference:
     degrees_of_freedom: float = NO_PART  # infinite for a normal interval
     lesion_variance: float = NO_PART  # part of the squared standard error that more seeds would not lessen
     seed_variance: float = NO_PART  # part that more seeds would lessen
+    training_noise: float = NO_PART  # proportion of one seed's variance, see `comparisons.training_noise`
 
 
 def t_difference(value: float, variance: float, degrees: float, level: float, **parts: float) -> Difference:

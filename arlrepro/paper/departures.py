@@ -14,6 +14,8 @@ from arlrepro.profiles import PAPER, Profile
 DEPARTURES_YAML = Path(__file__).with_name("departures.yaml")
 #: How many of them lead: those with the largest likely effects.
 LEADING = 5
+#: What an entry need not have.
+OPTIONAL = ("variant", "by", "tried")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Departure:
     likely: str  # effect
     variant: str = ""  # of the ablation, whose runs measure the effect
     by: str = ""  # what would measure it
+    #: Pairs of trials before the protocol, each a name and a side of evaluation, px.
+    tried: tuple[tuple[tuple[str, int], ...], ...] = ()
 
 
 def read_departures(path: Path = DEPARTURES_YAML) -> tuple[Departure, ...]:
@@ -40,9 +44,10 @@ def read_departures(path: Path = DEPARTURES_YAML) -> tuple[Departure, ...]:
     found = []
     for entry in yaml.safe_load(path.read_text(encoding="utf8")):
         wrong = sorted(set(entry) ^ there)
-        if unknown := [key for key in wrong if key not in ("variant", "by")]:
+        if unknown := [key for key in wrong if key not in OPTIONAL]:
             raise ConfigError(f"{path}: departure {entry.get('setting')}: {', '.join(unknown)}: unknown or lacking")
-        one = Departure(**{**entry, "fields": tuple(entry["fields"])})
+        tried = tuple(tuple(map(tuple, pair)) for pair in entry.get("tried", ()))
+        one = Departure(**{**entry, "fields": tuple(entry["fields"]), "tried": tried})
         for name in one.fields:
             _value(PAPER, name)
         found.append(one)

@@ -61,7 +61,7 @@ def in_words(found: Outcome[Difference], *marks: float) -> str:
         ('+0.018 [-0.020, +0.056]', '+0.018')
     """
     enough = len(found.seeds) >= FEWEST_SEEDS
-    return formatting.signed(found.estimate, *marks) if enough else f"{found.estimate.value:+z.3f}"
+    return formatting.signed(found.estimate, *marks) if enough else formatting.change(found.estimate.value)
 
 
 def _outcome(found: Found, paired: Paired, lesions: int) -> Outcome[Found]:

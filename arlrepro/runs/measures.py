@@ -111,7 +111,7 @@ def ratios(terms: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_images(predictor: Predictor, test: Lesions, drawn: Lesions) -> dict[str, pd.DataFrame]:
-    """What needs no mask: scores without the attention term, deletion, the drawn lesions' maps, scores and signs."""
+    """What needs no mask: scores without the attention term, deletion, synthetic lesions' maps, scores and signs."""
     experiment, boxes = predictor.experiment, predictor.boxes
     gallery = pd.DataFrame(predictor.scores(drawn), columns=list(classes_of(experiment.task)))
     gallery.insert(0, "image_id", drawn.image_ids)

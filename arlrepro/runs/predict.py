@@ -1,4 +1,4 @@
-"""A finished network on other images: anyone's photographs, or an external data set with its labels."""
+"""A finished network on other images: anyone's, or an external data set with its labels."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, PngImagePlugin
 
-from arlrepro import paths
+from arlrepro import paths, registry
 from arlrepro.attention.overlay import overlay
 from arlrepro.data import datasets, isic
 from arlrepro.data.files import IMAGE_SUFFIXES, Listing, StoredFile, decode_image, list_files, merged
@@ -29,7 +29,7 @@ from arlrepro.runs.study import read_study
 from arlrepro.storage import writing
 
 STATEMENT = "Research software, not a medical device: these numbers must not guide the care of any person."
-DRAWN = "The network was trained on drawn images and knows nothing about real lesions."
+DRAWN = "The network was trained on synthetic images and knows nothing about real lesions."
 
 
 OTHER_FILES = "files that are no pictures"
@@ -39,14 +39,14 @@ PROBABILITIES = {name: f"{name}_probability" for name in CLASSES}
 
 @dataclass(frozen=True)
 class Scored:
-    """What came out for a list of photographs."""
+    """What came out for a list of images."""
 
     table: pd.DataFrame  # image_id; for each class that the network has, its score and probability; file; note
     failed: dict[str, str]  # file -> the one line that says what is wrong with it
     skipped: Mapping[str, tuple[str, ...]]  # reason -> what was passed over in the folders
 
 
-def find_photographs(inputs: Sequence[Path]) -> Listing:
+def find_images(inputs: Sequence[Path]) -> Listing:
     """The files given, and the image files in the folders and zip archives given, as :func:`list_files` finds them.
 
     Raises:
@@ -75,17 +75,17 @@ def find_photographs(inputs: Sequence[Path]) -> Listing:
     return Listing(tuple(found.values()), skipped)
 
 
-def photograph_ids(photographs: Sequence[StoredFile]) -> list[str]:
+def image_ids_of(images: Sequence[StoredFile]) -> list[str]:
     """An id for each file that is unique, also where capitals do not count, and can be a file's name anywhere.
 
     It is the file's name without suffix, a character that cannot be written as `_`; where several files are called
     alike, those after the first are numbered by numbers that no other file's name has.
 
     Example:
-        >>> photograph_ids([StoredFile(Path("x"), name, 0) for name in ("mole.jpg", "d/mole.jpg", "mole-2.png")])
+        >>> image_ids_of([StoredFile(Path("x"), name, 0) for name in ("mole.jpg", "d/mole.jpg", "mole-2.png")])
         ['mole', 'mole-3', 'mole-2']
     """
-    names = [_writable(file.stem) for file in photographs]
+    names = [_writable(file.stem) for file in images]
     taken = {name.casefold() for name in names}
     seen: Counter[str] = Counter()
     ids = []
@@ -106,22 +106,26 @@ def _writable(name: str) -> str:
     return shown.strip(" .").encode()[:150].decode(errors="ignore") or "image"
 
 
-def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str = "auto") -> Scored:
-    """Score photographs by the test protocol, the mean over the evaluation patches, and draw where the network looked.
+def score_images(
+    inputs: Sequence[Path], run: Run, out: Path, device: str = "auto", weights_file: Path | None = None
+) -> Scored:
+    """Score images by the test protocol, the mean over the evaluation patches, and draw where the network looked.
 
     Args:
         inputs: image files of any size and usual format, and folders or zip archives of them.
         run: its weights are in its folder or committed.
-        out: folder to make: `predictions.csv`, a row written as soon as its photograph is scored, and
-            `<image_id>.png` for each photograph. Beside a class's score, in the column named after it, stands in
-            `<class>_probability` the same calibrated on the run's validation lesions; empty where they do not allow it.
+        out: folder to make: `predictions.csv`, a row written as soon as its image is scored, and `<image_id>.png` for
+            each image, with its scores and the scale of the map's colours. Beside a class's score, in the column named
+            after it, stands in `<class>_probability` the same calibrated on the run's validation lesions; empty where
+            they do not allow it.
         device: `auto`, `cpu` or `cuda`.
+        weights_file: to load in place of those in the run's folder or the committed ones.
 
     Returns:
         The table that was written, and what failed; one bad file does not keep the others from being scored.
 
     Raises:
-        DatasetError: no photographs.
+        DatasetError: no images.
         OutputError: the output folder cannot be written.
         RunError: the run has no weights here, or the output folder exists and is not empty.
     """
@@ -130,12 +134,12 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
     from arlrepro.models.devices import choose_device
     from arlrepro.models.inference import Predictor
 
-    photographs = find_photographs(inputs)
+    listing = find_images(inputs)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not an empty folder; name another with --out")
-    predictor = Predictor(weights.load_network(run, device), run.experiment)
+    predictor = Predictor(weights.load_network(run, device, weights_file), run.experiment)
     experiment, classes, where = run.experiment, list(classes_of(run.experiment.task)), choose_device(device)
-    temperatures = weights.temperatures(run)
+    temperatures = weights.temperatures(run) if weights_file is None else weights.temperatures_of(weights_file)
     note = f"{STATEMENT} {DRAWN}" if experiment.data.source == "synthetic" else STATEMENT
     information = PngImagePlugin.PngInfo()
     information.add_text("Comment", note)
@@ -162,11 +166,11 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
                 stream.flush()
 
         write(columns)
-        shown = bar(photographs.files, unit="photograph")
-        for file, image_id in zip(shown, photograph_ids(photographs.files), strict=True):
+        shown = bar(listing.files, unit="image")
+        for file, image_id in zip(shown, image_ids_of(listing.files), strict=True):
             # Reason: whatever goes wrong with one image costs that image, never the rows of the others.
             try:
-                # The photograph is decoded once for the picture, and reduced from there for the network.
+                # The image is decoded once for the picture, and reduced from there for the network.
                 image = decode_image(file)
                 scores, activation = scored(image)
             except ArlReproError as error:
@@ -181,11 +185,13 @@ def score_photographs(inputs: Sequence[Path], run: Run, out: Path, device: str =
             rows.append({"image_id": image_id, **numbers, "file": str(file), "note": note})
             shown_numbers = (f"{numbers[one]:.9g}" if one in numbers else "" for one in columns[1:-2])
             write([image_id, *shown_numbers, str(file), note])
+            of_each = (f"{registry.TASK_WORDS[one]} {numbers[one]:.2f}" for one in classes)
+            said = f"{registry.network(run.network)}: {', '.join(of_each)}"
             try:
-                overlay(image, activation).save(out / f"{image_id}.png", pnginfo=information)
+                overlay(image, activation, said).save(out / f"{image_id}.png", pnginfo=information)
             except (OSError, ValueError, MemoryError) as error:
                 failed[str(file)] = f"{file}: scored, but its picture is not written ({printable(str(error), 200)})."
-    return Scored(pd.DataFrame(rows, columns=columns), failed, photographs.skipped)
+    return Scored(pd.DataFrame(rows, columns=columns), failed, listing.skipped)
 
 
 def find_run(name: str = "") -> Run:

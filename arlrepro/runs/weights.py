@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from arlrepro import storage
-from arlrepro.config import to_dict
+from arlrepro.config import from_dict, to_dict
 from arlrepro.errors import RunError, some
 from arlrepro.evaluation.calibration import fit_temperature
 from arlrepro.paths import committed_weights
-from arlrepro.registry import PRETRAINED, classes_of
+from arlrepro.registry import CLASSES, PRETRAINED, classes_of
 from arlrepro.runs.archive import WEIGHTS, Run, read_run
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def round_weights(network: "torch.nn.Module") -> "dict[str, torch.Tensor]":
 def commit_weights(folder: Path) -> Path:
     """Write a live run's weights, rounded, to where committed ones lie.
 
-    The drawn lesions of the gallery are scored by both networks, so that no rounding that matters is committed.
+    The synthetic lesions of the gallery are scored by both networks, so that no rounding that matters is committed.
 
     Args:
         folder: of the run, with its weights.
@@ -122,8 +123,50 @@ def temperatures(run: Run) -> dict[str, float]:
     return found
 
 
-def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
+def run_of(path: Path) -> Run:
+    """The run that a file of weights says it comes from: settings and seed, without any of its results.
+
+    Raises:
+        RunError: the file is none of weights, or does not say which network's: it was not written by `save_weights`.
+    """
+    said = _said_by(path)
+    try:
+        experiment, seed = from_dict(json.loads(said["config"])), int(said["seed"])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: no weights that say which network they are of; a run's {WEIGHTS} does") from error
+    nothing = pd.DataFrame()
+    return Run(experiment, seed, "", {}, nothing, nothing, nothing)
+
+
+def temperatures_of(path: Path) -> dict[str, float]:
+    """The temperatures that a file of weights carries; none where it was written before they were."""
+    try:
+        said = json.loads(_said_by(path).get("temperature", "{}"))
+        return {name: float(said[name]) for name in CLASSES if name in said}
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path}: its metadata say no temperatures that can be read; take the file anew") from error
+
+
+def _said_by(path: Path) -> dict[str, str]:
+    """The metadata of a file of weights."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise RunError(f"{path}: no such file of weights")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise RunError(f"{path}: no weights that say which network they are of; a run's {WEIGHTS} does") from error
+
+
+def load_network(run: Run, device: str = "auto", path: Path | None = None) -> "torch.nn.Module":
     """The trained network of a run, in evaluation mode: of a live one as trained, else from its committed weights.
+
+    Args:
+        run: what the network is.
+        device: `auto`, `cpu` or `cuda`.
+        path: of a file of weights to load in place of these.
 
     Raises:
         RunError: the run's weights are not here; the message says how to get them. Or they are damaged.
@@ -135,7 +178,7 @@ def load_network(run: Run, device: str = "auto") -> "torch.nn.Module":
     from arlrepro.models.devices import choose_device
 
     places = [*([run.folder / WEIGHTS] if run.folder else []), committed_weights(run.id)]
-    path = next((place for place in places if place.is_file()), None)
+    path = path or next((place for place in places if place.is_file()), None)
     if path is None:
         profile_name = run.folder.parent.name if run.folder else "NAME"
         raise RunError(

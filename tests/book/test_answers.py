@@ -105,13 +105,17 @@ def test_one_network_without_the_other_has_a_level_and_no_difference():
 
 
 def test_the_larger_part_of_the_variance_is_named_as_the_limit():
-    def outcome(lesions: float, seeds: float) -> Outcome[Difference]:
-        found = Difference(0.0, -1.0, 1.0, 1.0, lesion_variance=lesions, seed_variance=seeds)
+    def outcome(lesions: float, seeds: float, noise: float = 0.9) -> Outcome[Difference]:
+        parts = {"lesion_variance": lesions, "seed_variance": seeds, "training_noise": noise}
+        found = Difference(0.0, -1.0, 1.0, 1.0, **parts)
         return Outcome(found, (0, 1, 2), (), 60)
 
     assert results.noise(outcome(1.0, 9.0)).startswith("Training noise, not the number of lesions")
-    assert "the seeds are 90% of the variance" in results.noise(outcome(1.0, 9.0))
+    assert "90% of the variance of one seed's difference is training noise" in results.noise(outcome(1.0, 9.0))
     assert results.noise(outcome(9.0, 1.0)).startswith("The lesions, not the seeds")
+    assert "no more than the choice of lesions explains" in results.noise(outcome(9.0, 1.0, -0.1))
+    two = replace(outcome(1.0, 9.0), seeds=(0, 1))
+    assert results.noise(two).startswith("The difference rests on seeds 0, 1 alone")
 
 
 def test_maps_no_better_than_those_of_an_untrained_network_fail_the_measure(monkeypatch):

@@ -157,15 +157,8 @@ def test_networks_measured_in_different_seeds_are_not_called_unmeasured():
     assert "not measured yet" not in set(table["so"])
 
 
-def test_runs_that_lack_measures_are_named_and_left_out():
-    assert attention.lacking(NEW) == "Completed runs: 6, each with every measure."
+def test_runs_that_lack_measures_are_left_out():
     mixed = replace(NEW, runs=(*OLD.runs[:1], *NEW.runs[1:]))
-    assert attention.lacking(mixed).splitlines() == [
-        "1 of 6 runs were archived before all was measured that this page shows.",
-        "They are left out where they lack it; `arlrepro measure` adds it where the weights are.",
-        "resnet14-joint-s0-53c72dba lacks focus_training, focus_drawn, focus_signs, sanity, deletion, gallery, "
-        "patches, overlap in focus.",
-    ]
     seeds = attention.where(mixed).loc[("synthetic images, masks of their signs", "ARL-CNN14 minus ResNet-14"), "seeds"]
     assert seeds == "seeds 1, 2"
 
@@ -202,3 +195,13 @@ def test_the_term_over_training_ends_at_its_measured_size():
     ends = [line.get_ydata()[-1] for line in figure.axes[0].lines]
     assert ends == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2])
     assert figure.axes[0].lines[3].get_ydata()[0] == pytest.approx(1e-2 * 0.001 / 0.04)
+
+
+def test_energy_is_that_of_each_outputs_own_map_where_runs_have_it():
+    """One value for one quantity: the claims name `focus.energy`."""
+    own = tuple(
+        replace(run, measures={**run.measures, "focus": run.measures["focus"].assign(energy=0.25)}) for run in NEW.runs
+    )
+    table = attention.where(replace(NEW, runs=own)).loc["test images, automatic masks"]
+    assert table.loc["ARL-CNN14", "energy in mask"].startswith("0.250")
+    assert list(attention.columns(NEW)) == ["share", "peak_inside", "overlap"]

@@ -36,14 +36,14 @@ def study(tmp_path, monkeypatch) -> Study:
 
 
 def test_a_lesion_with_a_twin_in_another_split_is_left_out_of_the_test_split_alone(study):
-    without = baselines.without_look_alikes(study).runs[0].predictions
+    without = baselines.without_near_duplicates(study).runs[0].predictions
     every = study.runs[0].predictions
     assert set(every["image_id"]) - set(without["image_id"]) == {"MADE_12"}
     assert len(without[without["split"] == "validation"]) == 12
 
 
-def test_look_alikes_say_whether_they_are_the_same_picture(study):
-    table = baselines.look_alikes(study)
+def test_near_duplicates_say_whether_they_are_the_same_picture(study):
+    table = baselines.near_duplicates(study)
     assert table.iloc[0].tolist() == ["MADE_00", "validation", "MADE_12", "test", "identical", 1.0]
 
 

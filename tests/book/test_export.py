@@ -4,10 +4,13 @@ import io
 import re
 from base64 import b64decode
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from arlrepro.book.export import Downloadable, as_csv, as_latex, save
+from arlrepro.book.export import MOST_POINTS, DataOf, Downloadable, as_csv, as_latex, save
+from arlrepro.book.figures import style
 from arlrepro.book.tables import comparison
 from helpers.made_runs import made_study
 
@@ -53,3 +56,38 @@ def test_a_table_is_shown_with_all_its_words_and_pandas_stays_as_it_was():
     assert long.strip() in Downloadable(table, "words")._repr_html_()
     assert long.strip() in repr(Downloadable(table, "words"))
     assert long.strip() not in table._repr_html_()
+
+
+def test_a_pointer_is_told_the_values_of_points_where_they_lie_in_the_picture():
+    with style.canvas(1, 2) as (figure, axes):
+        axes[0, 0].plot([0.0, 1.0], [2.0, 4.0], label="ours")
+        axes[0, 0].axhline(3.0)
+        axes[0, 0].set(title="left", xlabel="epoch", ylabel="loss", xlim=(0, 1), ylim=(2, 4))
+        axes[0, 1].plot([0, 1], [1.0, 1.0])
+        axes[0, 1].set_xticks([0, 1], ["ResNet", "ARL"])
+    first, second = DataOf(figure, "x").points
+    assert (first["of"], first["x"], first["y"]) == ("left, ours", "epoch", "loss"), "a line across has no values"
+    assert [point[2:] for point in first["at"]] == [[0.0, 2.0], [1.0, 4.0]]
+    (left, low, *_), (right, high, *_) = first["at"]
+    assert 0 < left < right < 0.55 and 1 > low > high > 0
+    assert [point[2] for point in second["at"]] == ["ResNet", "ARL"]
+    shown = io.BytesIO()
+    figure.savefig(shown, bbox_inches="tight", facecolor="white")
+    pixels = np.asarray(Image.open(shown).convert("RGB")).astype(int)
+    height, width, _ = pixels.shape
+    row, column = round(high * height), round(right * width)
+    around = pixels[row - 2 : row + 3, column - 2 : column + 3]
+    assert (around.max(axis=2) - around.min(axis=2)).max() > 50, "the coloured line ends there"
+
+
+def test_a_long_line_keeps_so_many_points_that_a_page_stays_light():
+    with style.canvas() as (figure, axes):
+        axes[0, 0].plot(np.arange(1000.0), np.arange(1000.0))
+    data = DataOf(figure, "x")
+    assert len(data.table) == 1000 and len(data.points[0]["at"]) == MOST_POINTS
+
+
+def test_a_column_that_is_empty_in_every_row_is_not_shown_but_saved():
+    shown = Downloadable(pd.DataFrame({"AUC": [0.5], "p": [""]}), "x")._repr_html_()
+    assert "<th>AUC</th>" in shown and "<th>p</th>" not in shown
+    assert as_csv(pd.DataFrame({"AUC": [0.5], "p": [""]})).startswith(",AUC,p")

@@ -12,7 +12,7 @@ from helpers.made_runs import small_run
 
 
 def test_patches_are_cut_where_the_run_says():
-    drawn = next(iter(lesions.drawn_lesions(SMOKE.experiment).values()))
+    drawn = next(iter(lesions.synthetic_lesions(SMOKE.experiment).values()))
     places = pd.DataFrame({"x": [0.5, 0.25], "y": [0.5, 0.25], "scale": [1.0, 0.5]})
     with_places = Study(SMOKE, (replace(small_run(), measures={"patches": places}),))
     where, cut = lesions.evaluation_patches(drawn.image, with_places)

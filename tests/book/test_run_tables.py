@@ -11,7 +11,7 @@ from arlrepro import cli
 from arlrepro.book.tables import runs
 from arlrepro.config import with_settings
 from arlrepro.paths import RESULTS
-from arlrepro.profiles import DEMO, ISIC2017_256
+from arlrepro.profiles import DEMO, ISIC2017_256, ISIC2017_256_IMAGENET
 from arlrepro.runs import runner
 from arlrepro.runs.archive import write_run
 from arlrepro.runs.study import Study
@@ -51,20 +51,27 @@ def test_the_command_of_a_run_on_drawn_lesions_names_no_folder_of_images():
     assert runs.command(drawn, "demo") == "arlrepro train --profile demo --network resnet14 --task joint --seed 0"
 
 
-def test_runs_of_other_profiles_in_the_archive_are_listed_too(tmp_path, monkeypatch):
+def test_the_main_study_lists_the_whole_archive_and_another_its_own_and_its_companions(tmp_path, monkeypatch):
     study = made_study(GAINS)
     archived(tmp_path, monkeypatch, Study(study.profile, study.runs[:2]), "isic2017-256-cv")
-    listed = runs.runs_of(Study(ISIC2017_256, study.runs[2:3]))
-    assert {name: [run.id for run in there] for name, there in listed.items()} == {
+    archived(tmp_path, monkeypatch, Study(study.profile, study.runs[3:4]), "isic2017-256-imagenet")
+    companions = {
         "isic2017-256": [study.runs[2].id],
         "isic2017-256-cv": sorted(run.id for run in study.runs[:2]),
     }
+
+    def listed(study: Study) -> dict[str, list[str]]:
+        return {name: [run.id for run in there] for name, there in runs.runs_of(study).items()}
+
+    assert listed(Study(ISIC2017_256, study.runs[2:3])) == companions
+    main = {"isic2017-256-imagenet": [study.runs[3].id], "isic2017-256-cv": companions["isic2017-256-cv"]}
+    assert listed(Study(ISIC2017_256_IMAGENET, ())) == main
 
 
 def test_the_name_of_a_folder_of_results_is_text_and_no_markup(tmp_path, monkeypatch):
     study = made_study(GAINS)
     archived(tmp_path, monkeypatch, Study(study.profile, study.runs[:1]), '<b id="x">')
-    page = runs.sheets(Study(ISIC2017_256, study.runs[2:3])).data
+    page = runs.sheets(Study(ISIC2017_256_IMAGENET, study.runs[2:3])).data
     assert '<b id="x">' not in page and page.count("&lt;b id=&quot;x&quot;&gt;") > 2
 
 
@@ -72,7 +79,7 @@ def test_a_sheet_links_to_every_file_of_its_run_and_to_no_other(tmp_path, monkey
     study = made_study(GAINS)
     archived(tmp_path, monkeypatch, study, study.profile.name)
     page = BeautifulSoup(runs.sheets(study).data, "html.parser")
-    assert len(page.find_all("article")) == len(study.runs)
+    assert len(page.select("tbody[id^=run-]")) == len(study.runs)
     for run in study.runs:
         linked = {link["href"] for link in page.find(id=f"run-{run.id}").find_all("a")}
         folder = tmp_path / RESULTS / study.profile.name / run.id

@@ -86,7 +86,7 @@ def test_ids_and_lesions_of_the_challenge_are_excluded(archive, tmp_path, challe
     }
 
 
-def test_look_alikes_of_test_images_are_excluded_and_make_room(archive, tmp_path, challenge):
+def test_near_duplicates_of_test_images_are_excluded_and_make_room(archive, tmp_path, challenge):
     nevi = [f"ISIC_000030{last}" for last in range(1, 6)]
     seed = next(seed for seed in range(100) if min(nevi, key=lot(seed)) == LOOK_ALIKE)  # drawn first
     choice = gather(archive, tmp_path / "extra", challenge, counts={"nevus": 4}, seed=seed)
@@ -102,7 +102,7 @@ def test_look_alikes_of_test_images_are_excluded_and_make_room(archive, tmp_path
     }
 
 
-def test_look_alikes_of_training_images_may_be_chosen(challenge):
+def test_near_duplicates_of_training_images_may_be_chosen(challenge):
     choice = choose(
         candidates(nevus=["copy"]), challenge, lambda _: challenge.open_image("ISIC_1"), counts={"nevus": 1}
     )

@@ -28,14 +28,14 @@ def test_every_lesion_is_in_one_fold_and_kinds_are_dealt_evenly():
     assert set(counts[:, 0]) <= {12, 13, 14}
 
 
-def test_without_look_alikes_kinds_are_dealt_as_a_plain_stratified_split_deals_them():
+def test_without_near_duplicates_kinds_are_dealt_as_a_plain_stratified_split_deals_them():
     dealt = datasets.assign_folds(KINDS, np.arange(200), 5, seed=0)
     plain = [np.bincount(KINDS[held_out]).tolist() for _, held_out in StratifiedKFold(5).split(KINDS, KINDS)]
     assert [np.bincount(KINDS[dealt == fold]).tolist() for fold in range(5)] == plain
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_look_alikes_stay_together(seed):
+def test_near_duplicates_stay_together(seed):
     dealt = datasets.assign_folds(KINDS, GROUPS, 10, seed)
     assert (dealt[:40:2] == dealt[1:40:2]).all()
 
@@ -56,7 +56,7 @@ def test_over_the_folds_each_lesion_tests_once_validates_once_and_trains_else():
 def test_a_lesion_seen_through_a_third_image_is_one_group():
     noise = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
     brighter = np.clip(noise[0].astype(int) + 30, 0, 255).astype(np.uint8)
-    found = duplicates.look_alikes(np.stack([noise[0], noise[1], brighter, noise[0]]))
+    found = duplicates.groups(np.stack([noise[0], noise[1], brighter, noise[0]]))
     assert found.tolist() == [0, 1, 0, 0]
 
 

@@ -18,6 +18,7 @@ from arlrepro.evaluation.comparisons import (
     seeds_and_lesions_auc,
     seeds_and_lesions_difference,
     seeds_and_lesions_mean,
+    training_noise,
 )
 from arlrepro.evaluation.delong import aucs_and_influences, paired_difference
 from arlrepro.evaluation.intervals import Difference
@@ -283,3 +284,12 @@ def test_equivalence_needs_a_margin_and_an_error():
 def test_holm_multiplies_the_smallest_by_the_whole_family():
     assert holm(np.array([0.02, 0.011, 0.3])) == pytest.approx([0.04, 0.033, 0.3])
     assert holm(np.array([0.6, 0.5])) == pytest.approx([1.0, 1.0])
+
+
+def test_training_noise_is_what_the_lesions_leave_of_one_seeds_variance():
+    """Three seeds whose lesions' parts are known: own variance 0.02 each, none of it common."""
+    influences = np.array([[0.1, -0.1, 0, 0, 0, 0], [0, 0, 0.1, -0.1, 0, 0], [0, 0, 0, 0, 0.1, -0.1]])
+    values = np.array([-0.3, 0.0, 0.3])  # variance 0.09: 0.02 the lesions', 0.07 of training
+    assert training_noise(values, influences) == pytest.approx(0.07 / 0.09)
+    assert training_noise(values, np.tile(influences[:1], (3, 1))) == pytest.approx(0.09 / 0.11), "all of it common"
+    assert training_noise(values / 10, influences) < 0, "seeds that differ by less than the lesions explain"

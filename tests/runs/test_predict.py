@@ -1,4 +1,4 @@
-"""Photographs: any size and usual format in, one line for each bad one, the others still scored."""
+"""Images of anyone: any size and usual format in, one line for each bad one, the others still scored."""
 
 import os
 import re
@@ -34,12 +34,12 @@ from arlrepro.runs.predict import (
     OTHER_FILES,
     STATEMENT,
     external_test_path,
-    find_photographs,
+    find_images,
     find_run,
-    photograph_ids,
-    score_photographs,
+    image_ids_of,
+    score_images,
 )
-from arlrepro.runs.weights import save_weights, temperatures
+from arlrepro.runs.weights import run_of, save_weights, temperatures
 from helpers.cases import case, case_with_links
 from helpers.made_runs import small_run
 
@@ -51,7 +51,7 @@ def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / made.id
     folder.mkdir()
     write_run(made, folder)
-    save_weights(build(made.experiment, 0, torch.device("cpu")), folder / WEIGHTS)
+    save_weights(build(made.experiment, 0, torch.device("cpu")), folder / WEIGHTS, made)
     return read_run(folder)
 
 
@@ -77,7 +77,7 @@ def test_every_usual_format_is_scored_alike(run, lesion, tmp_path):
     lesion.convert("L").save(inputs / "grey.png")
     lesion.quantize(64).save(inputs / "palette.png")
     (inputs / "notes.txt").write_text("passed over")
-    scored = score_photographs([inputs], run, tmp_path / "out", "cpu")
+    scored = score_images([inputs], run, tmp_path / "out", "cpu")
     table = scored.table.set_index("image_id")
     assert sorted(table.index) == ["grey", "palette", "plain", "print", "scan", "turned", "with_alpha"]
     alike = table.loc[["plain", "print", "scan", "turned", "with_alpha"], "melanoma"]
@@ -93,7 +93,7 @@ def test_bad_files_get_a_line_each_and_the_others_their_scores(run, lesion, tmp_
     (inputs / "text.jpg").write_text("hello")
     (inputs / "empty.jpg").touch()
     Image.new("L", (10_000, 10_000)).save(inputs / "huge.png")
-    scored = score_photographs([inputs], run, tmp_path / "out", "cpu")
+    scored = score_images([inputs], run, tmp_path / "out", "cpu")
     assert sorted(scored.table["image_id"]) == ["good", "one_pixel"]
     assert sorted(scored.failed) == [str(inputs / name) for name in ("empty.jpg", "huge.png", "text.jpg")]
     assert all("\n" not in line for line in scored.failed.values())
@@ -115,15 +115,15 @@ def test_the_command_scores_the_good_prints_the_statement_and_ends_with_status_o
 
 def test_a_photograph_of_full_size_is_read_once_and_drawn_small(run, lesion, tmp_path):
     lesion.resize((3024, 2016)).save(tmp_path / "large.jpg")
-    scored = score_photographs([tmp_path / "large.jpg"], run, tmp_path / "out", "cpu")
+    scored = score_images([tmp_path / "large.jpg"], run, tmp_path / "out", "cpu")
     assert len(scored.table) == 1 and scored.failed == {}
     with Image.open(tmp_path / "out" / "large.png") as drawn:
-        assert drawn.size == (2048, 683)
+        assert drawn.size == (2048, 683 + 2 * 32), "a strip below it has the scores and the scale"
 
 
 def test_what_is_written_says_that_it_is_no_medical_device(run, lesion, tmp_path):
     lesion.save(tmp_path / "a.png")
-    score_photographs([tmp_path / "a.png"], run, tmp_path / "out", "cpu")
+    score_images([tmp_path / "a.png"], run, tmp_path / "out", "cpu")
     table = pd.read_csv(tmp_path / "out" / "predictions.csv")
     assert list(table.columns) == ["image_id", *CLASSES, *(f"{name}_probability" for name in CLASSES), "file", "note"]
     assert table["file"].tolist() == [str(tmp_path / "a.png")]
@@ -137,7 +137,7 @@ def test_two_files_of_one_name_keep_apart(run, lesion, tmp_path):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         lesion.save(tmp_path / folder / "a.png")
-    scored = score_photographs([tmp_path / "x", tmp_path / "y"], run, tmp_path / "out", "cpu")
+    scored = score_images([tmp_path / "x", tmp_path / "y"], run, tmp_path / "out", "cpu")
     assert scored.table["image_id"].tolist() == ["a", "a-2"]
 
 
@@ -154,7 +154,7 @@ def test_two_files_of_one_name_keep_apart(run, lesion, tmp_path):
     ],
 )
 def test_ids_are_unique_and_can_be_written(tmp_path, names, ids):
-    found = photograph_ids([StoredFile(Path("x"), name, 0) for name in names])
+    found = image_ids_of([StoredFile(Path("x"), name, 0) for name in names])
     assert found == ids
     for one in found:
         (tmp_path / f"{one}.png").touch()
@@ -163,13 +163,13 @@ def test_ids_are_unique_and_can_be_written(tmp_path, names, ids):
 
 def test_ids_of_many_files_of_one_name_take_no_square_of_time():
     many = [StoredFile(Path("x"), f"{folder}/IMG.jpg", 0) for folder in range(50_000)]
-    assert len(set(photograph_ids(many))) == len(many)
+    assert len(set(image_ids_of(many))) == len(many)
 
 
 def test_the_reported_names_are_scored_and_drawn_each(run, tmp_path):
     left, latin = case("07-names-collide"), case("06-latin1-file-name")
     shutil.copy(os.fsencode(latin / "other.jpg"), os.fsencode(tmp_path) + b"/Muttermal_\xe4.jpg")
-    scored = score_photographs([left, tmp_path], run, tmp_path / "out", "cpu")
+    scored = score_images([left, tmp_path], run, tmp_path / "out", "cpu")
     assert scored.failed == {} and scored.table["image_id"].is_unique and len(scored.table) == 4
     written = pd.read_csv(tmp_path / "out" / "predictions.csv")["image_id"]
     assert written.tolist() == scored.table["image_id"].tolist()
@@ -181,13 +181,13 @@ def test_rows_are_written_as_they_come_and_one_fault_costs_one_image(run, lesion
         lesion.save(tmp_path / f"{name}.png")
     drawn = iter([None, OSError(28, "No space left on device"), None])
 
-    def draw(image, activation):
+    def draw(image, activation, said):
         if fault := next(drawn):
             raise fault
-        return overlay(image, activation)
+        return overlay(image, activation, said)
 
     monkeypatch.setattr(predict, "overlay", draw)
-    scored = score_photographs([tmp_path], run, tmp_path / "out", "cpu")
+    scored = score_images([tmp_path], run, tmp_path / "out", "cpu")
     assert pd.read_csv(tmp_path / "out" / "predictions.csv")["image_id"].tolist() == ["a", "b", "c"]
     assert scored.failed == {
         str(tmp_path / "b.png"): f"{tmp_path}/b.png: scored, but its picture is not written "
@@ -207,7 +207,7 @@ def test_an_interrupted_scoring_keeps_the_rows_before(run, lesion, tmp_path, mon
 
     monkeypatch.setattr(predict, "decode_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        score_photographs([tmp_path], run, tmp_path / "out", "cpu")
+        score_images([tmp_path], run, tmp_path / "out", "cpu")
     assert pd.read_csv(tmp_path / "out" / "predictions.csv")["image_id"].tolist() == ["a"]
 
 
@@ -222,7 +222,7 @@ def test_memory_that_is_not_there_costs_one_image(run, lesion, tmp_path, monkeyp
         return decode(file)
 
     monkeypatch.setattr(predict, "decode_image", scarce)
-    scored = score_photographs([tmp_path], run, tmp_path / "out", "cpu")
+    scored = score_images([tmp_path], run, tmp_path / "out", "cpu")
     assert scored.table["image_id"].tolist() == ["b"]
     assert scored.failed == {str(tmp_path / "a.png"): f"{tmp_path}/a.png: not scored (MemoryError: 3.64 TiB)."}
 
@@ -230,7 +230,7 @@ def test_memory_that_is_not_there_costs_one_image(run, lesion, tmp_path, monkeyp
 def test_what_is_passed_over_in_folders_is_counted_by_reason(lesion, tmp_path):
     for name in ("own.jpg", "IMG_1.HEIC", "._own.jpg", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
-    found = find_photographs([tmp_path, tmp_path / "own.jpg"])
+    found = find_images([tmp_path, tmp_path / "own.jpg"])
     assert [file.base for file in found.files] == ["own.jpg"]
     assert {reason: len(names) for reason, names in found.skipped.items()} == {
         files.FOREIGN: 1, files.HIDDEN: 1, OTHER_FILES: 1,
@@ -239,16 +239,16 @@ def test_what_is_passed_over_in_folders_is_counted_by_reason(lesion, tmp_path):
 
 def test_photographs_are_found_through_links_and_in_archives(tmp_path):
     linked = case_with_links("03-symlinked-image-folder", tmp_path / "case")
-    assert len(find_photographs([linked / "photos"]).files) == 5
+    assert len(find_images([linked / "photos"]).files) == 5
     with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
         archive.writestr("d\\own.jpg", b"x")
-    assert [file.stem for file in find_photographs([tmp_path / "sent.zip"]).files] == ["own"]
+    assert [file.stem for file in find_images([tmp_path / "sent.zip"]).files] == ["own"]
 
 
 def test_a_pipe_is_named_and_not_waited_for(run, lesion, tmp_path):
     lesion.save(tmp_path / "a.png")
     os.mkfifo(tmp_path / "pipe.jpg")
-    scored = score_photographs([tmp_path / "pipe.jpg", tmp_path / "a.png"], run, tmp_path / "out", "cpu")
+    scored = score_images([tmp_path / "pipe.jpg", tmp_path / "a.png"], run, tmp_path / "out", "cpu")
     assert list(scored.failed) == [str(tmp_path / "pipe.jpg")] and len(scored.table) == 1
 
 
@@ -257,7 +257,7 @@ def test_an_output_folder_below_a_file_is_refused_in_one_line(run, lesion, tmp_p
     lesion.save(tmp_path / "a.png")
     said = r"a\.png/[xyz/]+: cannot be written \(Not a directory\); a part of its path is a file: name another folder$"
     with pytest.raises(OutputError, match=said):
-        score_photographs([tmp_path / "a.png"], run, tmp_path / "a.png" / inside, "cpu")
+        score_images([tmp_path / "a.png"], run, tmp_path / "a.png" / inside, "cpu")
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/x", "", ".x", "a b", "x" * 250_000])
@@ -270,20 +270,20 @@ def test_an_external_test_is_archived_nowhere_else(name):
 def test_an_output_folder_with_something_in_it_is_left_alone(run, lesion, tmp_path):
     lesion.save(tmp_path / "a.png")
     with pytest.raises(RunError, match=r"exists and is not an empty folder; name another with --out$"):
-        score_photographs([tmp_path / "a.png"], run, tmp_path, "cpu")
+        score_images([tmp_path / "a.png"], run, tmp_path, "cpu")
 
 
 def test_inputs_that_are_not_there_are_said(run, tmp_path):
     with pytest.raises(DatasetError, match=f"^{re.escape(str(tmp_path / 'none'))}: no such file or folder$"):
-        score_photographs([tmp_path / "none"], run, tmp_path / "out", "cpu")
+        score_images([tmp_path / "none"], run, tmp_path / "out", "cpu")
     with pytest.raises(DatasetError, match=r"no image files in it; known suffixes: \.jpg"):
-        score_photographs([tmp_path], run, tmp_path / "out", "cpu")
+        score_images([tmp_path], run, tmp_path / "out", "cpu")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_probability_is_the_score_with_the_runs_temperature(run, lesion, tmp_path):
     lesion.save(tmp_path / "a.png")
-    row = score_photographs([tmp_path / "a.png"], run, tmp_path / "out", "cpu").table.iloc[0]
+    row = score_images([tmp_path / "a.png"], run, tmp_path / "out", "cpu").table.iloc[0]
     for name, temperature in temperatures(run).items():
         assert row[f"{name}_probability"] == pytest.approx(with_temperature(np.array([row[name]]), temperature)[0])
     assert set(temperatures(run)) == set(CLASSES)
@@ -292,7 +292,7 @@ def test_a_probability_is_the_score_with_the_runs_temperature(run, lesion, tmp_p
 def test_without_validation_lesions_of_both_kinds_there_is_no_probability(run, lesion, tmp_path):
     lesion.save(tmp_path / "a.png")
     lacking = replace(run, predictions=run.predictions.assign(melanoma_label=0))
-    table = score_photographs([tmp_path / "a.png"], lacking, tmp_path / "out", "cpu").table
+    table = score_images([tmp_path / "a.png"], lacking, tmp_path / "out", "cpu").table
     assert table["melanoma"].notna().all() and "melanoma_probability" in table.columns[table.isna().any()]
     assert table["seborrheic_keratosis_probability"].between(0, 1).all()
 
@@ -328,3 +328,41 @@ def test_an_overlay_keeps_the_photographs_shape_and_a_bound():
     assert pair.size == (2048, 683)
     left, right = pair.getpixel((100, 100)), pair.getpixel((1024 + 900, 100))
     assert left == (255, 255, 255) and right != left
+
+
+def test_a_strip_below_a_picture_has_its_words_and_the_scale_of_the_colours():
+    plain = overlay(Image.new("RGB", (300, 200), "grey"), np.array([[0.0, 1.0], [0.0, 0.0]]))
+    told = overlay(Image.new("RGB", (300, 200), "grey"), np.array([[0.0, 1.0], [0.0, 0.0]]), "melanoma 0.62")
+    assert told.crop((0, 0, *plain.size)).tobytes() == plain.tobytes()
+    strip = np.asarray(told)[plain.height :]
+    colours = {tuple(pixel) for pixel in strip.reshape(-1, 3).tolist()}
+    assert {(0, 0, 4), (252, 255, 164), (0, 0, 0), (255, 255, 255)} <= colours
+    long = overlay(Image.new("RGB", (20, 20)), np.zeros((2, 2)), "seborrheic keratosis 0.10, melanoma 0.62")
+    assert long.width > 300, "wide enough for its words"
+
+
+def test_weights_alone_are_enough_to_score(run, lesion, tmp_path):
+    lesion.save(tmp_path / "a.png")
+    (tmp_path / "elsewhere").mkdir()
+    weights = shutil.copy(run.folder / WEIGHTS, tmp_path / "elsewhere" / "mine.safetensors")
+    by_run = score_images([tmp_path / "a.png"], run, tmp_path / "out", "cpu").table
+    command = ["predict", str(tmp_path / "a.png"), "--out", str(tmp_path / "other")]
+    answer = CliRunner().invoke(app, [*command, "--weights", str(weights)])
+    assert answer.exit_code == 0, answer.output
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "other" / "predictions.csv")[by_run.columns], by_run)
+
+
+def test_weights_that_do_not_say_what_they_are_of_are_refused(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(RunError, match=r"x.safetensors: no weights that say which network they are of; a run's"):
+        run_of(tmp_path / "x.safetensors")
+    with pytest.raises(RunError, match=r"y.safetensors: no such file of weights$"):
+        run_of(tmp_path / "y.safetensors")
+
+
+def test_predict_takes_a_network_from_one_of_two_places(tmp_path):
+    given = ["--run", "a", "--weights", "b"]
+    answer = CliRunner().invoke(app, ["predict", "a.png", "--out", str(tmp_path / "out"), *given])
+    assert str(answer.exception) == (
+        "predict takes a network from --run RUN or from --weights FILE: give one of the two"
+    )

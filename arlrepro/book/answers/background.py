@@ -18,7 +18,7 @@ from arlrepro.runs.study import Study
 def data(study: Study) -> Finding:
     """How many images, of which kinds, and whether the splits share any."""
     counts = baselines.composition(study)
-    twins = baselines.look_alikes(study)
+    twins = baselines.near_duplicates(study)
     tested = twins[(twins["split"] == "test") | (twins["other split"] == "test")]
     said = ", ".join(f"{int(row['images']):,} {split}" for split, row in counts.iterrows())
     positives = counts.loc["test", "melanoma"]

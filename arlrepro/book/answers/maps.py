@@ -22,8 +22,8 @@ def attention_maps(study: Study) -> Finding:
     sizes = terms.largest_term(study, network)
     lost = known(estimates.difference, study, [network], "removal.mean_auc")
     found = (
-        f"The attention term of {name} reaches {sizes[1]:.1e} of the shortcut ({sizes[0]}); setting every α to 0 at "
-        f"test changes the mean AUC by {in_words(_negative(lost))}."
+        f"The attention term of {name} reaches {sizes[1]:.2%} of the shortcut's size ({sizes[0]}); setting every α to "
+        f"0 at test changes the mean AUC by {in_words(_negative(lost))}."
         if sizes and lost
         else f"The size of {name}'s attention term is not measured yet."
     )

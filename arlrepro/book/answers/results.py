@@ -45,16 +45,23 @@ def _beside_colour(levels: Mapping[str, Outcome[Estimate]], colour: float | None
 
 
 def noise(gain: Outcome[Difference]) -> str:
-    """Which part of a difference's variance is training noise, where several seeds tell it."""
+    """What limits a difference, the lesions or the seeds, and how much of one seed's variance is training noise."""
     if len(gain.seeds) < FEWEST_SEEDS:
-        return f"With {len(gain.seeds)} of the seeds completed, training noise cannot be told from a difference."
-    lesions, seeds = gain.estimate.lesion_variance, gain.estimate.seed_variance
-    total = lesions + seeds
-    if not total > 0:
+        return (
+            f"The difference rests on {formatting.seeds(gain.seeds)} alone: from {FEWEST_SEEDS} seeds on it has an "
+            "interval, and training noise is told apart."
+        )
+    found = gain.estimate
+    if not found.lesion_variance + found.seed_variance > 0:
         return ""
-    part = seeds / total
-    limit = "Training noise, not the number of lesions, limits" if part > 0.5 else "The lesions, not the seeds, limit"
-    return f"{limit} this comparison: the seeds are {part:.0%} of the variance of the difference."
+    of_seeds = found.seed_variance > found.lesion_variance
+    limit = "Training noise, not the number of lesions, limits" if of_seeds else "The lesions, not the seeds, limit"
+    if not found.training_noise > 0:
+        return f"{limit} this comparison: the seeds differ by no more than the choice of lesions explains."
+    return (
+        f"{limit} this comparison: {found.training_noise:.0%} of the variance of one seed's difference is training "
+        "noise, the rest which lesions the test set holds."
+    )
 
 
 def ablation(study: Study) -> Finding:

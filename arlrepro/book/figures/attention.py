@@ -4,7 +4,7 @@ A lesion is `(image, lesion_mask)`: uint8 pixels (side, side, 3) and a mask of t
 before a measure was added lacks it; every figure here says so and goes on with the rest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -159,7 +159,7 @@ def mean_maps(study: Study) -> Drawn:
 
     Returns:
         A row a group of lesions; in columns the first pair's networks, averaged over their shared seeds, their
-        difference, and the standard deviation of that difference over the seeds. The circle is the lesion.
+        difference, and with several seeds the standard deviation of that difference. The circle is the lesion.
     """
     pairs = partners(study)
     runs = [
@@ -170,39 +170,48 @@ def mean_maps(study: Study) -> Drawn:
     if not runs:
         return no_runs(study, " with mean maps")
     tables = [tuple(run.measures["mean_maps"] for run in pair) for pair in runs]
-    titles = [*map(registry.network, pairs[0]), "difference", "SD over seeds"]
+    planes = {
+        title: _planes([tuple(framed(one, *group) for one in pair) for pair in tables])
+        for title, group in GROUPS.items()
+    }
+    columns = [*map(registry.network, pairs[0]), "difference", *(["SD over seeds"] if len(runs) > 1 else [])]
+    apart, spread = (max(_highest(one[place]) for one in planes.values()) for place in (2, 3))
+    height = {"cmap": "inferno", "vmin": 0, "vmax": 3}
+    difference = {"cmap": "PuOr_r", "vmin": -apart, "vmax": apart}
+    scales: list[dict[str, Any]] = [height, height, difference, {"cmap": "viridis", "vmin": 0, "vmax": spread}]
     drawn: dict[int, Any] = {}
-    with canvas(len(GROUPS), 4, width=7.4, height=1.62 * len(GROUPS) + 0.9, sharex=True, sharey=True) as (figure, axes):
-        for line, (title, (kind, right)) in zip(axes, GROUPS.items(), strict=True):
-            both = [tuple(framed(one, kind, right) for one in pair) for pair in tables]
-            there = [(first, second) for first, second in both if first is not None and second is not None]
-            stacked = np.array(there) if there else np.full((1, 2, 2, 2), np.nan)
-            apart = stacked[:, 1] - stacked[:, 0]
-            spread = apart.std(axis=0, ddof=1) if len(apart) > 1 else np.full(apart.shape[1:], np.nan)
-            means = (*stacked.mean(axis=0), apart.mean(axis=0), spread)
-            for column, (axis, values) in enumerate(zip(line, means, strict=True)):
-                drawn[column] = axis.imshow(values, extent=(-2, 2, 2, -2), **SCALES[column][1])
+    with canvas(
+        len(GROUPS), len(columns), width=1.85 * len(columns), height=1.62 * len(GROUPS) + 0.9, sharex=True, sharey=True
+    ) as (figure, axes):
+        for line, (title, of_group) in zip(axes, planes.items(), strict=True):
+            for column, axis in enumerate(line):
+                drawn[column] = axis.imshow(of_group[column], extent=(-2, 2, 2, -2), **scales[column])
                 axis.add_patch(Circle((0, 0), 1, fill=False, edgecolor="white", lw=2.4))
                 axis.add_patch(Circle((0, 0), 1, fill=False, edgecolor="black", lw=1.0))
                 axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
                 axis.grid(False)
             line[0].set_ylabel(title.replace(", ", ",\n").replace("seborrheic ", "seborrheic\n"))
-        for column, title in enumerate(titles):
+        for column, title in enumerate(columns):
             axes[0, column].set_title(title)
             axes[-1, column].set_xlabel("lesion radii")
-            figure.colorbar(
-                drawn[column], ax=axes[:, column], orientation="horizontal", shrink=0.9, label=SCALES[column][0]
-            )
+            label = ("relative height", "relative height", "difference", "SD")[column]
+            figure.colorbar(drawn[column], ax=axes[:, column], orientation="horizontal", shrink=0.9, label=label)
     return figure
 
 
-#: The words and the colours of each column of `mean_maps`.
-SCALES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("relative height", {"cmap": "inferno", "vmin": 0, "vmax": 3}),
-    ("relative height", {"cmap": "inferno", "vmin": 0, "vmax": 3}),
-    ("difference", {"cmap": "PuOr_r", "vmin": -1, "vmax": 1}),
-    ("SD", {"cmap": "viridis", "vmin": 0, "vmax": 0.5}),
-)
+def _planes(both: Sequence[tuple[Plane | None, ...]]) -> tuple[Plane, ...]:
+    """Means of the two networks' maps over seeds, of their difference, and its standard deviation; NaN if unknown."""
+    there = [pair for pair in both if pair[0] is not None and pair[1] is not None]
+    stacked = np.array(there) if there else np.full((1, 2, 2, 2), np.nan)
+    apart = stacked[:, 1] - stacked[:, 0]
+    spread = apart.std(axis=0, ddof=1) if len(apart) > 1 else np.full(apart.shape[1:], np.nan)
+    return (*stacked.mean(axis=0), apart.mean(axis=0), spread)
+
+
+def _highest(values: Plane) -> float:
+    """The highest absolute value, rounded up to tenths; at least a tenth."""
+    known = np.abs(values[np.isfinite(values)])
+    return float(np.ceil(10 * known.max(initial=0.05)) / 10)
 
 
 def hit_or_miss(kind: str, scores: pd.DataFrame, image_id: str) -> str:

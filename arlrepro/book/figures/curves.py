@@ -73,16 +73,24 @@ def _decides(one: Verdict, study: Study, quantity: str) -> bool:
 
 def _forest_line(axis: Axes, place: float, study: Study, pair: tuple[str, str], quantity: str) -> None:
     colour, published = COLOURS[pair[1]], published_effect(PAIR, quantity)
+    words = registry.QUANTITIES[quantity]
     if published is not None:
-        axis.plot(published, place, "D", ms=6, mfc="none", mec=INK)
+        axis.plot(published, place, "D", ms=6, mfc="none", mec=INK, label=f"published, {words}")
     if not (found := estimates.known(estimates.difference, study, pair, quantity)):
         return
     apart = [_auc(second, quantity) - _auc(first, quantity) for first, second in study.pairs(*pair)]
-    axis.plot(apart, [place + 0.22] * len(apart), "|", ms=6, color=colour, alpha=0.6)
+    axis.plot(apart, [place + 0.22] * len(apart), "|", ms=6, color=colour, alpha=0.6, label=f"one seed, {words}")
     if len(found.seeds) >= estimates.FEWEST_SEEDS:
         ends = found.estimate.low, found.estimate.high
-        axis.plot(ends, (place, place), color=colour, lw=2.2, solid_capstyle="butt")
-    axis.plot(found.estimate.value, place, "o", ms=7, color=colour)
+        axis.plot(
+            ends,
+            (place, place),
+            color=colour,
+            lw=2.2,
+            solid_capstyle="butt",
+            label=f"ours, end of the interval, {words}",
+        )
+    axis.plot(found.estimate.value, place, "o", ms=7, color=colour, label=f"ours, {words}")
 
 
 def _auc(run: Run, quantity: str) -> float:
@@ -95,8 +103,8 @@ def _auc(run: Run, quantity: str) -> float:
 
 def seeds(study: Study) -> Drawn:
     """The test AUCs of each seed, the networks of one seed joined by a line: the noise of training."""
-    if not present(study):
-        return no_runs(study)
+    if not any(len(study.of(network)) > 1 for network in present(study)):
+        return no_runs(study, " of a second seed")
     rows = [
         {"network": registry.network(run.network), "seed": run.seed, "AUC": _auc(run, quantity), "quantity": quantity}
         for network in present(study)

@@ -43,8 +43,8 @@ SIGN_WORDS = {"blue_white_veil": "blue-white veil", "milia_like_cysts": "milia-l
 NUMBER_AT = ((False, False), (True, True), (True, False))
 
 
-def drawn_lesions(experiment: Experiment) -> dict[str, synthetic.SyntheticLesion]:
-    """The drawn lesions whose maps every run archives, at the side that its networks saw; ids are `<kind>-<seed>`."""
+def synthetic_lesions(experiment: Experiment) -> dict[str, synthetic.SyntheticLesion]:
+    """Synthetic lesions whose maps every run archives, at the side that its networks saw; ids are `<kind>-<seed>`."""
     side = experiment.data.side
     return {f"{kind}-{seed}": synthetic.draw_lesion(kind, seed, side) for kind, seed in datasets.GALLERY}
 
@@ -212,7 +212,7 @@ def patches(
 
 
 def signs(drawn: Mapping[str, Any]) -> Figure:
-    """Drawn lesions with the signs that each has: the picture, and its outline and signs over it.
+    """Synthetic lesions with the signs that each has: the picture, and its outline and signs over it.
 
     Args:
         drawn: by id, a `dataset.SyntheticLesion`.

@@ -235,12 +235,13 @@ def _roc_plot(task: str, drawn: Mapping[str, Any], at: int) -> str:
         )
     return (
         f"<figure><figcaption>{registry.TASK_WORDS[task]}</figcaption>"
-        f'<svg viewBox="-8 -8 {SIDE + 16} {SIDE + 34}" role="img" '
+        f'<svg viewBox="-26 -8 {SIDE + 34} {SIDE + 34}" role="img" '
         f'aria-label="ROC curves for {registry.TASK_WORDS[task]}, a point on each at the threshold">'
         f'<rect width="{SIDE}" height="{SIDE}" fill="none" stroke="currentColor" opacity="0.4"/>'
         f'<line x1="0" y1="{SIDE}" x2="{SIDE}" y2="0" stroke="currentColor" opacity="0.4" stroke-dasharray="2 4"/>'
         f'{"".join(lines)}<text x="{SIDE / 2}" y="{SIDE + 20}" text-anchor="middle" fill="currentColor" font-size="12">'
-        "false-positive rate → (up: sensitivity)</text></svg>"
+        f'false-positive rate</text><text transform="translate(-10 {SIDE / 2}) rotate(-90)" text-anchor="middle" '
+        'fill="currentColor" font-size="12">sensitivity</text></svg>'
         f"<table><tr><th></th><th>true positives of {drawn['positives']}</th>"
         f"<th>false positives of {drawn['negatives']}</th></tr>"
         f"{''.join(rows)}</table></figure>"

@@ -10,12 +10,10 @@ import pandas as pd
 from jaxtyping import Float
 
 from arlrepro import registry
-from arlrepro.book.export import NOTHING
 from arlrepro.book.tables.terms import indexed, measured
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.runs import estimates
-from arlrepro.runs.archive import MEASURES
 from arlrepro.runs.estimates import Outcome
 from arlrepro.runs.study import Study, partners, present
 
@@ -30,33 +28,19 @@ EXACT = {"focus": "test images, exact masks", "focus_training": "training images
 COLUMNS = {"share": "energy in mask", "peak_inside": "pointing game", "overlap": "IoU at equal area"}
 #: Chance level of each, which a map that ignores the mask would get: from the mask's proportion of the image.
 BY_CHANCE: dict[str, Callable[[pd.Series], pd.Series]] = {
-    "share": lambda area: area,
+    **dict.fromkeys(("share", "energy"), lambda area: area),
     "peak_inside": lambda area: area,
     "overlap": lambda area: area / (2 - area),
 }
 CURVES = ("deletion", "insertion")
+#: Down to where a network is randomised, in words; a stage by its number.
+STEPS = {"fc": "the output layer", "everything": "the first layer: an untrained network"}
 
 
-def lacking(study: Study) -> str:
-    """Which measures of where networks look the runs of a study lack, a line each."""
-    for_arl, elsewhere = {"removal", "terms"}, {"scales", "mean_maps"}
-    told = []
-    for run in study.runs:
-        wanted = set(MEASURES) - elsewhere - (set() if len(run.attention) else for_arl)
-        absent = [one for one in MEASURES if one in wanted and one not in run.measures]
-        if "focus" in run.measures and "overlap" not in run.measures["focus"]:
-            absent.append("overlap in focus")
-        if absent:
-            told.append(f"{run.id} lacks {', '.join(absent)}.")
-    if not told:
-        return f"Completed runs: {len(study.runs)}, each with every measure." if study.runs else f"{NOTHING}s yet."
-    return "\n".join(
-        [
-            f"{len(told)} of {len(study.runs)} runs were archived before all was measured that this page shows.",
-            "They are left out where they lack it; `arlrepro measure` adds it where the weights are.",
-            *told,
-        ]
-    )
+def columns(study: Study) -> dict[str, str]:
+    """`COLUMNS`; where runs have it, the energy of each output's own map, which the claims name."""
+    own = any("energy" in run.measures.get("focus", ()) for run in study.runs)
+    return {"energy" if own and name == "share" else name: title for name, title in COLUMNS.items()}
 
 
 def _subjects(study: Study) -> Iterator[tuple[str, list[str]]]:
@@ -76,7 +60,7 @@ def _bounded(outcome: Outcome[Difference] | None, lowest: float = 0.0) -> str:
         return ""
     found = outcome.estimate
     if len(outcome.seeds) < estimates.FEWEST_SEEDS:
-        return f"{found.value:+z.3f}" if lowest < 0 else f"{found.value:.3f}"
+        return formatting.change(found.value) if lowest < 0 else f"{found.value:.3f}"
     within = Estimate(found.value, max(found.low, lowest), min(found.high, 1.0))
     return formatting.signed(within) if lowest < 0 else formatting.with_interval(within)
 
@@ -89,21 +73,21 @@ def where(study: Study) -> pd.DataFrame:
         Columns: `COLUMNS`, each with its 95 % interval over lesions and seeds; lesions and seeds.
     """
     names = HELD_AGAINST | (EXACT if study.profile.experiment.data.source == "synthetic" else {})
-    rows = []
+    rows, shown = [], columns(study)
     for measure, against in names.items():
         subjects = [*_subjects(study)]
         found = {
-            subject: {name: measured(study, networks, measure, _column(name), name) for name in COLUMNS}
+            subject: {name: measured(study, networks, measure, _column(name), name) for name in shown}
             for subject, networks in subjects
         }
         for subject, networks in subjects:
             if one := next(filter(None, found[subject].values()), None):
                 cells = {
                     title: _bounded(outcome, -1.0 if len(networks) > 1 else 0.0)
-                    for title, outcome in zip(COLUMNS.values(), found[subject].values(), strict=True)
+                    for title, outcome in zip(shown.values(), found[subject].values(), strict=True)
                 }
                 other = {
-                    f"; {COLUMNS[name]}: {formatting.seeds(outcome.seeds)}"
+                    f"; {shown[name]}: {formatting.seeds(outcome.seeds)}"
                     for name, outcome in found[subject].items()
                     if outcome and outcome.seeds != one.seeds
                 }
@@ -111,7 +95,7 @@ def where(study: Study) -> pd.DataFrame:
                 rows.append({"held against": against, "": subject, **cells, **counted})
         areas = [run.measures[measure]["area"] for run in study.runs if measure in run.measures]
         if areas:
-            chance = {title: f"{BY_CHANCE[name](areas[0]).mean():.3f}" for name, title in COLUMNS.items()}
+            chance = {title: f"{BY_CHANCE[name](areas[0]).mean():.3f}" for name, title in shown.items()}
             rows.append({"held against": against, "": "chance level", **chance})
     return indexed(rows, ["held against", ""])
 
@@ -142,12 +126,18 @@ def sanity(study: Study) -> pd.DataFrame:
         steps = [run.measures["sanity"]["untrained"] for run in study.of(network) if "sanity" in run.measures]
         for step in steps[0].unique()[1:] if steps else ():
             cells = {}
-            for column, title in COLUMNS.items():
+            for column, title in columns(study).items():
                 found = measured(study, [network], "sanity", _step(step, column), column)
                 cells[f"{title}: trained minus untrained"] = _bounded(found, -1.0)
             alike = measured(study, [network], "sanity", _at(step, "correlation"))
             cells["rank correlation of the maps"] = _bounded(alike, -1.0)
-            rows.append({"network": registry.network(network), "cascading randomisation down to": step, **cells})
+            rows.append(
+                {
+                    "network": registry.network(network),
+                    "cascading randomisation down to": STEPS.get(step, f"stage {step[-1]}"),
+                    **cells,
+                }
+            )
     return indexed(rows, ["network", "cascading randomisation down to"])
 
 
@@ -212,13 +202,14 @@ def answer(study: Study) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     if not study.runs:
         return indexed(rows, ["question", "of"])
+    energy = next(iter(columns(study)))
     for network in present(study):
         name = [network]
-        above = measured(study, name, "focus", lambda table: table["share"] - table["area"])
+        above = measured(study, name, "focus", lambda table: table[energy] - table["area"])
         rows.append(_reply("Energy in mask above the chance level?", name, above))
-        signs = measured(study, name, "focus_signs", lambda table: table["share"] - table["area"])
+        signs = measured(study, name, "focus_signs", lambda table: table[energy] - table["area"])
         rows.append(_reply("Energy on the signs of synthetic images above the chance level?", name, signs))
-        learned = measured(study, name, "sanity", _step("everything", "share"))
+        learned = measured(study, name, "sanity", _step("everything", energy))
         rows.append(_reply("Energy in mask above that of an untrained network?", name, learned))
         lost = measured(study, name, "deletion", _area("deletion_shuffled", "deletion"))
         rows.append(
@@ -230,7 +221,7 @@ def answer(study: Study) -> pd.DataFrame:
             "Energy in mask above ResNet's?": "focus",
             "Energy on the signs of synthetic images above ResNet's?": "focus_signs",
         }.items():
-            rows.append(_reply(question, pair, measured(study, pair, measure, _column("share"), "share")))
+            rows.append(_reply(question, pair, measured(study, pair, measure, _column(energy), energy)))
     for network in present(study):
         if any(len(run.attention) for run in study.of(network)):
             removed = estimates.known(estimates.difference, study, [network], "removal.mean_auc")

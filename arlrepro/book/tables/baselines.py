@@ -55,7 +55,7 @@ def composition(study: Study) -> pd.DataFrame:
     return shown.rename_axis("split").rename(columns=lambda name: name.replace("_", " "))
 
 
-def look_alikes(study: Study) -> pd.DataFrame:
+def near_duplicates(study: Study) -> pd.DataFrame:
     """Near-duplicates across splits, identical or alike; no rows for a synthetic data set.
 
     Returns:
@@ -76,9 +76,9 @@ def look_alikes(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "split", "other image", "other split", "pixels", "correlation"])
 
 
-def without_look_alikes(study: Study) -> Study:
+def without_near_duplicates(study: Study) -> Study:
     """The same runs, scored without the test lesions of which another split has a near-duplicate."""
-    pairs = look_alikes(study)
+    pairs = near_duplicates(study)
     twins = {
         *pairs.loc[pairs["split"] == "test", "image"],
         *pairs.loc[pairs["other split"] == "test", "other image"],

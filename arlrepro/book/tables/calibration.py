@@ -150,7 +150,7 @@ def agreement(study: Study) -> pd.DataFrame:
             if pairs:
                 alike = _alike(truth[0], first, second, pairs)
                 rows.append({"task": registry.TASK_WORDS[task], "pair": _pair(networks), **alike})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["task", "pair"])
 
 
 def _pair(networks: tuple[str, str]) -> str:

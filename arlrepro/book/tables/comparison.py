@@ -197,8 +197,8 @@ def networks(study: Study) -> pd.DataFrame:
     """ResNet, ARL-CNN and the other attention networks at both depths: the paper's AUCs, ours, parameters, time.
 
     Returns:
-        A row a network that has a name here, whether or not it was run by the study's protocol; AUCs of ours averaged
-        over seeds with their 95 % intervals; what their weights started from. Empty: not known, or not run.
+        A row a network that was run by the study's protocol or has a published AUC; AUCs of ours averaged over seeds
+        with their 95 % intervals; what their weights started from. Empty: not known, or not run.
     """
     every = every_network(study)
     rows = {}
@@ -211,6 +211,8 @@ def networks(study: Study) -> pd.DataFrame:
             row[registry.QUANTITIES[quantity], OURS] = formatting.with_interval(ours.estimate) if ours else ""
             over = ours.over if ours else over
         runs = every.of(network)
+        if not runs and not any(row.values()):
+            continue
         minutes = [run.environment["seconds"] / 60 for run in runs]
         row["", "parameters"] = f"{entry.parameters:,}"
         row["our runs", "seeds"] = formatting.seeds(tuple(run.seed for run in runs)) if runs else "not run"

@@ -5,6 +5,7 @@ archived benchmark, as `make bench` measured it on one machine.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ QUANTITY = "mean_auc"
 COLUMNS = ("mean AUC [95 % CI]", "difference [95 % CI]", "p", "compared in", "runs", "started from")
 
 TODAY = "today's way"  # what the benchmark calls a plain PyTorch training
+#: Of what the benchmark names, in the words of the pages.
+IN_WORDS = {TODAY: "PyTorch baseline", **{rf"\b{name}\b": one.words for name, one in NETWORKS.items()}}
 #: Of a row of the archived benchmark; where a ratio was not taken turn by turn, the last two are lacking.
 TIMING_COLUMNS = ["what", "precision", "a second", "unit", "ratio", "ratio to", "least", "most"]
 
@@ -59,7 +62,7 @@ def terms(study: Study) -> pd.DataFrame:
 
     Returns:
         A row a network, variant and block, and one for all blocks together: α, the term over x
-        (`term_sizes`), and the mean AUC as it is minus that with the term taken out after training
+        (`term_sizes`), and the mean AUC as it is minus that with α set to 0 at test
         (`removal`).
     """
     rows = []
@@ -68,21 +71,31 @@ def terms(study: Study) -> pd.DataFrame:
         for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
             sizes = {row["block"]: row for row in term_sizes(there).to_dict("records")}
-            for lost in removal(there).reset_index().to_dict("records") or [{}]:
-                size = sizes.get(lost.get("α set to 0 in"), {})
+            for lost in removal(there).reset_index().to_dict("records"):
+                size = _of_blocks(sizes, lost["α set to 0 in"])
                 rows.append(
                     {
                         "network": registry.network(arl),
                         "variant": name,
-                        "block": lost.get("α set to 0 in", ""),
+                        "block": lost["α set to 0 in"],
                         **{title: size.get(title, "") for title in ("α", "α M x over x")},
-                        "mean AUC lost without it [95 % CI]": lost.get("mean AUC", ""),
-                        "p": lost.get("p, mean AUC", ""),
+                        "mean AUC lost without it [95 % CI]": lost["mean AUC"],
+                        "p": lost["p, mean AUC"],
                         "runs": len(there.runs),
                     }
                 )
     columns = ["network", "variant", "block", "α", "α M x over x", "mean AUC lost without it [95 % CI]", "p", "runs"]
     return pd.DataFrame(rows if study.runs else [], columns=columns).set_index(columns[:3])
+
+
+def _of_blocks(sizes: Mapping[str, Mapping[str, str]], where: str) -> Mapping[str, str]:
+    """α and the size of the term of a block; of a stage the range of its blocks' α and the largest of their terms."""
+    within = [one for block, one in sizes.items() if f"{block},".startswith(f"{where},")]
+    if len(within) < 2:
+        return within[0] if within else {}
+    alphas = sorted((one["α"] for one in within), key=float)
+    largest = max((one["α M x over x"] for one in within), key=float)
+    return {"α": f"{alphas[0]} to {alphas[-1]}", "α M x over x": largest}
 
 
 def other_networks(study: Study) -> pd.DataFrame:
@@ -104,7 +117,7 @@ def other_networks(study: Study) -> pd.DataFrame:
                 whole = f"{formatting.seeds(gain.seeds)} against all of {registry.network(resnets[network])}"
                 few = estimates.against_all_seeds(every, resnets[network], network, QUANTITY)
                 rows[network] |= {
-                    COLUMNS[1]: "" if few is None else formatting.signed(few),
+                    COLUMNS[1]: formatting.signed(few) if few else estimates.in_words(gain),
                     "compared in": whole,
                 }
     index = pd.Index([registry.network(network) for network in rows], name="network")
@@ -154,13 +167,13 @@ def timings() -> pd.DataFrame:
     rows = pd.DataFrame(_benchmark()["rows"]).reindex(columns=TIMING_COLUMNS)
     shown = pd.DataFrame(
         {
-            "what": rows["what"].replace(TODAY, "PyTorch baseline", regex=True),
+            "what": rows["what"].replace(IN_WORDS, regex=True),
             "precision": rows["precision"],
             "throughput": [
                 f"{value:.1f} {unit} a second" for value, unit in zip(rows["a second"], rows["unit"], strict=True)
             ],
             "time": [
-                f"{ratio:.2f} x {'PyTorch baseline' if other == TODAY else other}"
+                f"{ratio:.2f} x {'PyTorch baseline' if other == TODAY else registry.network(other)}"
                 for ratio, other in zip(rows["ratio"], rows["ratio to"], strict=True)
             ],
             "range of single turns": [

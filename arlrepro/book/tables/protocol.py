@@ -25,7 +25,7 @@ from arlrepro.paper.departures import LEADING, Departure
 from arlrepro.paper.departures import departures as listed
 from arlrepro.paper.published import LESIONS, POSITIVES, published_gain
 from arlrepro.paths import root
-from arlrepro.profiles import Profile
+from arlrepro.profiles import ISIC2017_256_IMAGENET, Profile
 from arlrepro.registry import CLASSES, NETWORKS
 from arlrepro.runs.estimates import in_words, known, variant_difference
 from arlrepro.runs.study import Study, read_companions
@@ -124,19 +124,41 @@ def _measured(one: Departure, study: Study) -> str:
     arl = next((one for one in study.profile.networks if NETWORKS[one].attention == "arl"), "")
     if part is not None and (gain := known(variant_difference, study, part, arl, "mean_auc")):
         return f"here minus {one.variant}: {in_words(gain)}, {formatting.seeds(gain.seeds)}"
+    if gains := _tried(one, study):
+        return f"in the trials, {gains}"
     return f"not measured; {one.by} would" if one.by.startswith("-") else f"not measured{'; ' * bool(one.by)}{one.by}"
 
 
-def trials() -> pd.DataFrame:
-    """What was tried before the protocol was fixed, with the plain network and no test image; no rows without a file.
+def _trials(study: Study) -> pd.DataFrame:
+    """The rows of the file of trials; none where the protocol of a study is not the one that they chose."""
+    path = root() / TRIALS_CSV
+    if study.profile.experiment != ISIC2017_256_IMAGENET.experiment or not path.is_file():
+        return pd.DataFrame()
+    return pd.read_csv(path).fillna("")
+
+
+def _tried(one: Departure, study: Study) -> str:
+    """What the trials say of a setting, in words: mean AUCs of held-out lesions, of one training each."""
+    rows = _trials(study)
+    if rows.empty:
+        return ""
+    found = rows.set_index(["trial", "evaluation_side"])["mean_auc"]
+    said = []
+    for here, other in one.tried:
+        names = [f"{name} at {side} px" if here[1] != other[1] else name for name, side in (here, other)]
+        said.append(f"{' minus '.join(names)}: {found[here] - found[other]:+.4f}")
+    return "; ".join(said)
+
+
+def trials(study: Study) -> pd.DataFrame:
+    """What was tried before a protocol was fixed, with the plain network and no test image; no rows without trials.
 
     Returns:
         A row a trial and side of evaluation: its settings, minutes of training, AUCs of the held-out lesions.
     """
-    path = root() / TRIALS_CSV
-    if not path.is_file():
-        return pd.DataFrame()
-    tried = pd.read_csv(path).fillna("")
+    tried = _trials(study)
+    if tried.empty:
+        return tried
     return pd.DataFrame(
         {
             "trial": tried["trial"],

@@ -16,7 +16,7 @@ from arlrepro.book.export import NOTHING
 from arlrepro.config import Experiment, to_dict
 from arlrepro.evaluation import formatting
 from arlrepro.paths import RESULTS, root
-from arlrepro.profiles import PROFILES, profile
+from arlrepro.profiles import ISIC2017_256_IMAGENET, PROFILES, profile
 from arlrepro.registry import CLASSES, classes_of
 from arlrepro.runs.archive import FILES, MEASURES, Run
 from arlrepro.runs.study import Study, list_runs
@@ -44,25 +44,34 @@ SAYS = {
 }
 
 
+#: The columns of the table of runs.
+HEADS = ("network", "seed", "settings", *(f"AUC, {registry.TASK_WORDS[one]}" for one in CLASSES), "mean AUC", "minutes")
+#: Its page lists the whole archive; those of other studies list what is their own.
+MAIN = ISIC2017_256_IMAGENET.name
+
 FILTER = """<p><label for="runs-filter">Filter</label>
-<input id="runs-filter" type="search" placeholder="arl_cnn50 s3"></p>
+<input id="runs-filter" type="search" placeholder="arl_cnn50 s3"> <output id="runs-shown"></output></p>
 <script>
 document.getElementById("runs-filter").addEventListener("input", ({target}) => {
-  const words = target.value.toLowerCase().split(/\\s+/);
-  for (const run of document.querySelectorAll("article[id^=run-]"))
+  const words = target.value.toLowerCase().split(/\\s+/), runs = [...document.querySelectorAll("tbody[id^=run-]")];
+  for (const run of runs)
     run.hidden = !words.every(word => (run.closest("section").id + run.id).toLowerCase().includes(word));
+  for (const section of document.querySelectorAll("section.runs"))
+    section.hidden = !section.querySelector("tbody[id^=run-]:not([hidden])");
+  document.getElementById("runs-shown").textContent = `${runs.filter(run => !run.hidden).length} of ${runs.length}`;
 });
 </script>
 """
 
 
 def runs_of(study: Study) -> dict[str, list[Run]]:
-    """The runs to be listed, by profile: those of a study, and for real images whatever else the archive holds."""
+    """The runs to be listed, by profile: a study's own, its companions', and of the main study the whole archive."""
     found = {study.profile.name: list(study.runs)}
     if study.profile.experiment.data.source != "synthetic":
         for folder in sorted(path for path in (root() / RESULTS).glob("*") if path.is_dir()):
-            known = {run.id for run in found.setdefault(folder.name, [])}
-            found[folder.name] += [run for run in list_runs(folder) if run.id not in known]
+            if study.profile.name == MAIN or (folder.name.startswith(f"{study.profile.name}-") and folder.name != MAIN):
+                known = {run.id for run in found.setdefault(folder.name, [])}
+                found[folder.name] += [run for run in list_runs(folder) if run.id not in known]
     return {name: runs for name, runs in found.items() if runs}
 
 
@@ -99,7 +108,7 @@ def changed_settings(experiment: Experiment, base: Experiment) -> Iterator[str]:
 
 
 def sheets(study: Study) -> "HTML":
-    """A line for every run that opens to its metrics, environment, files, settings and commands; a box filters them.
+    """A table of runs, each with a line that opens to environment, files, settings and commands; a box filters them.
 
     Tables of the book link to it by the attribute `data-name`: the words they use for a run or for a network.
     """
@@ -108,15 +117,18 @@ def sheets(study: Study) -> "HTML":
     parts = []
     for profile_name, runs in runs_of(study).items():
         name = html.escape(profile_name)  # of a folder, which anyone may have named
-        parts.append(f"<h3>{name}</h3>")
-        for network in dict.fromkeys(run.network for run in runs):
-            parts.append(f'<section id="{name}-{network}" data-name="{registry.network(network)}">')
-            parts += [_sheet(run, profile_name) for run in runs if run.network == network]
-            parts.append("</section>")
+        parts.append(f'<section class="runs" id="of-{name}"><h3>{name}</h3><table class="dataframe">')
+        parts.append(f"<thead><tr>{''.join(f'<th>{one}</th>' for one in HEADS)}</tr></thead>")
+        seen: set[str] = set()
+        for run in runs:
+            first, seen = run.network not in seen, seen | {run.network}
+            parts.append(_sheet(run, profile_name, f"{name}-{run.network}" if first else ""))
+        parts.append("</table></section>")
     return HTML(FILTER + "\n".join(parts) if parts else f"<p>{NOTHING}s yet.</p>")
 
 
-def _sheet(run: Run, profile_name: str) -> str:
+def _sheet(run: Run, profile_name: str, anchor: str) -> str:
+    """Two rows of a table: what is most wanted of a run, and what opens to all of it; an anchor for its network."""
     in_site = (RESULTS / profile_name / run.id).as_posix()
     is_here = run.folder is not None and run.folder.is_relative_to(root())
     where = run.folder.relative_to(root()).as_posix() if run.folder and is_here else in_site
@@ -139,20 +151,24 @@ def _sheet(run: Run, profile_name: str) -> str:
     commands = f"# Train it again\n{command(run, profile_name)}"
     if run.experiment.data.source != "synthetic":
         commands += f"\n# Its figures again, from the archived scores\n{FIGURES.format(where)}"
+    network = registry.network(run.network)
+    named = f' id="{anchor}" data-name="{network}"' if anchor else ""
+    cells = "".join(f"<td>{html.escape(text)}</td>" for text in _in_a_line(run))
     return (
-        f'<article id="run-{run.id}" data-name="{run.id}">'
-        f'<h4 id="seed-{run.id}" data-name="{registry.network(run.network)}, seed {run.seed}">{run.id}</h4>'
-        f"<details><summary>{html.escape(_in_a_line(run))}</summary>"
+        f'<tbody id="run-{run.id}" data-name="{run.id}"><tr><th{named}>{network}</th>'
+        f'<td id="seed-{run.id}" data-name="{network}, seed {run.seed}">{run.seed}</td>{cells}</tr>'
+        f'<tr><td colspan="{len(HEADS)}"><details><summary>{run.id}</summary>'
         f'<table class="dataframe">{rows}</table><ul>{files}</ul>'
         f"<details><summary>Every setting</summary><pre>{settings}</pre></details>"
-        f"<pre>{html.escape(commands)}</pre></details></article>"
+        f"<pre>{html.escape(commands)}</pre></details></td></tr></tbody>"
     )
 
 
-def _in_a_line(run: Run) -> str:
-    """The most wanted of a run."""
-    minutes = formatting.number(run.environment["seconds"] / 60, 1)
-    return f"AUC {'; '.join(_aucs_in_words(run))}; {minutes} minutes; settings {run.experiment.hash}"
+def _in_a_line(run: Run) -> Iterator[str]:
+    """The most wanted of a run, as `HEADS` has it from the third on."""
+    yield run.experiment.hash
+    yield from (text for _, text in _test_aucs(run))
+    yield formatting.number(run.environment["seconds"] / 60, 1)
 
 
 def _files(run: Run) -> list[str]:
@@ -234,4 +250,10 @@ def missing(study: Study) -> str:
     planned = len(study.profile.experiments()) * len(study.profile.seeds)
     if not study.missing:
         return f"All {planned} planned runs are completed."
-    return f"{len(study.missing)} of {planned} planned runs are not completed yet: {', '.join(study.missing)}."
+    lacking = []
+    for experiment in study.profile.experiments():
+        some = tuple(seed for seed in study.profile.seeds if experiment.run_id(seed) in study.missing)
+        if some:
+            variant = "" if experiment.hash == study.profile.experiment.hash else f", settings {experiment.hash}"
+            lacking.append(f"{registry.network(experiment.network.name)}{variant}, {formatting.seeds(some)}")
+    return f"{len(study.missing)} of {planned} planned runs are not completed yet: {'; '.join(lacking)}."
