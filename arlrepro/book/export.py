@@ -23,7 +23,7 @@ NOTHING = "No completed run"
 #: How many points of a line a pointer finds at most, and what matplotlib leaves around a picture, inches.
 MOST_POINTS, PADDING = 50, 0.1
 NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
-#: A cell that holds a value and its interval, as `formatting.with_interval` and `signed` print them.
+#: A cell that holds a value and its interval, as `intervals.Estimate` prints them.
 WITH_INTERVAL = re.compile(rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\]")
 
 

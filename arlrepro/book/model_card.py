@@ -78,9 +78,9 @@ def _figures(alone: Study, study: Study) -> pd.DataFrame:
         found = {name: estimates.known(estimates.figure, alone, run.network, one) for name, one in quantities.items()}
         if not any(found.values()):
             continue
-        shown = {METRICS[name]: formatting.with_interval(one.estimate) if one else "" for name, one in found.items()}
+        shown = {METRICS[name]: one.estimate.text() if one else "" for name, one in found.items()}
         every = estimates.known(estimates.figure, study, run.network, quantities["auc"])
-        over_seeds = f"{formatting.with_interval(every.estimate)} ({formatting.seeds(every.seeds)})" if every else ""
+        over_seeds = f"{every.estimate.text()} ({formatting.seeds(every.seeds)})" if every else ""
         rows.append({"task": TASK_WORDS[task], **shown, "AUC over all seeds": over_seeds})
     return pd.DataFrame(rows).fillna("")
 

@@ -1,4 +1,9 @@
-"""DeLong's way to the error of an AUC: what each lesion adds to it, intervals, and the paired test of two networks."""
+"""DeLong's way to the error of an AUC: what each lesion adds to it, intervals and differences, of one seed or several.
+
+Every difference is the second network minus the first.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -10,9 +15,12 @@ from arlrepro.evaluation.intervals import (
     Difference,
     Estimate,
     auc_interval_from_counts,
+    common_covariance,
+    crossed,
     logit_interval,
     normal_quantile,
     t_difference,
+    training_noise,
 )
 from arlrepro.evaluation.metrics import Labels, Scores, as_truth
 
@@ -165,3 +173,39 @@ def paired_difference(
         *(mean_aucs_and_influences(truth, scores) for scores in (scores_a, scores_b)), strict=True
     )
     return t_difference(float(area_b - area_a), float(((influence_b - influence_a) ** 2).sum()), np.inf, level)
+
+
+def seeds_and_lesions_auc(
+    truth: Bool[np.ndarray, "*tasks lesions"],
+    scores: Float[np.ndarray, "seeds *tasks lesions"],
+    level: float = LEVEL,
+) -> Estimate:
+    """AUC of one network averaged over seeds (mean AUC with two tasks), its interval on the log-odds; see `crossed`."""
+    areas, influences = mean_aucs_and_influences(truth, scores)
+    mean = crossed(areas, common_covariance(influences), level)
+    quantile = float(stats.t.ppf((1 + level) / 2, mean.degrees_of_freedom))
+    return logit_interval(mean.value, mean.standard_error**2, quantile)
+
+
+def seeds_and_lesions_difference(
+    truth: Bool[np.ndarray, "*tasks lesions"],
+    scores_a: Float[np.ndarray, "seeds *tasks lesions"],
+    scores_b: Float[np.ndarray, "seeds *tasks lesions"],
+    level: float = LEVEL,
+) -> Difference:
+    """AUC of b minus AUC of a, averaged over seeds, for other seeds and other lesions; of mean AUCs with two tasks.
+
+    Args:
+        truth: True where the lesion has the disease; one row a task, or one task alone.
+        scores_a: Scores of the first network, a seed after the other, all on the same lesions.
+        scores_b: Scores of the second; its first seed is compared with the first of the other, and so on.
+        level: Two-sided confidence.
+
+    Source:
+        See `crossed`; the lesion part from DeLong's placements of the differences.
+    """
+    area_a, influence_a = mean_aucs_and_influences(truth, scores_a)
+    area_b, influence_b = mean_aucs_and_influences(truth, scores_b)
+    values, influences = area_b - area_a, influence_b - influence_a
+    found = crossed(values, common_covariance(influences), level)
+    return replace(found, training_noise=training_noise(values, influences))

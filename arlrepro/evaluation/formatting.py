@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from arlrepro.evaluation.intervals import Difference, Estimate
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -18,40 +16,6 @@ def number(value: float | None, decimals: int = 3) -> str:
         ('0.875', '')
     """
     return "" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
-
-
-def with_interval(figure: Difference | Estimate, *marks: float) -> str:
-    """A figure with its interval, in three decimals, or as many more as tell its ends from the marks it is held to.
-
-    Example:
-        >>> with_interval(Estimate(0.875, 0.8344, 0.91)), with_interval(Estimate(0.875, 0.8344, 0.91), 0.834)
-        ('0.875 [0.834, 0.910]', '0.8750 [0.8344, 0.9100]')
-    """
-    decimals = _decimals_apart(figure, marks)
-    return f"{figure.value:.{decimals}f} [{figure.low:.{decimals}f}, {figure.high:.{decimals}f}]"
-
-
-def signed(difference: Difference | Estimate, *marks: float) -> str:
-    """A difference with its interval, each with its sign; no end is printed as 0 that is not 0.
-
-    Example:
-        >>> signed(Estimate(0.018, -0.02, 0.056)), signed(Estimate(-0.002, -0.0131, 0.0099), 0.01)
-        ('+0.018 [-0.020, +0.056]', '-0.0020 [-0.0131, +0.0099]')
-    """
-    decimals = _decimals_apart(difference, (0.0, *marks))
-    value, low, high = (f"{part:+z.{decimals}f}" for part in (difference.value, difference.low, difference.high))
-    return f"{value} [{low}, {high}]"
-
-
-def _decimals_apart(figure: Difference | Estimate, marks: Sequence[float]) -> int:
-    """With how many decimals, 3 to 9, both ends of an interval are printed unlike each mark."""
-
-    def printed(value: float, decimals: int) -> str:
-        return f"{value:z.{decimals}f}"
-
-    pairs = [(end, mark) for end in (figure.low, figure.high) for mark in marks]
-    pairs = [(end, mark) for end, mark in pairs if printed(end, 9) != printed(mark, 9)]
-    return next(one for one in range(3, 10) if all(printed(end, one) != printed(mark, one) for end, mark in pairs))
 
 
 def change(value: float) -> str:

@@ -169,7 +169,7 @@ def paired_seeds(
     .. math:: \sigma^2 = \sigma_\text{lesions}^2 + 2 s^2 / S, \qquad
               \text{half-width} = t_{(1 + \text{level}) / 2, \nu} \, \sigma
 
-    with :math:`\nu` as in `comparisons.crossed`; the power is that of a non-central t of :math:`\text{gain} / \sigma`.
+    with :math:`\nu` as in `intervals.crossed`; the power is that of a non-central t of :math:`\text{gain} / \sigma`.
 
     Args:
         gain: the true difference.

@@ -199,7 +199,7 @@ def _failed_check(claim: Claim, studies: Mapping[str, Study]) -> str:
         found = estimates.difference(studies[claim.profile], [network], claim.check).estimate
         if not found.low > 0:
             return (
-                f"in {registry.network(network)} {registry.QUANTITIES[claim.check]} is {formatting.signed(found)}: "
+                f"in {registry.network(network)} {registry.QUANTITIES[claim.check]} is {found.signed()}: "
                 "the measure does not tell a trained network from an untrained one"
             )
     return ""
@@ -309,7 +309,7 @@ def _in_words(claim: Claim, found: Difference | Estimate, few_seeds: bool = Fals
     if few_seeds and claim.rule in DIFFERENCES:
         return f"{found.value:+z.3f}"
     marks = [] if claim.effect is None else [claim.effect]
-    return formatting.with_interval(found, *marks) if claim.rule in LEVELS else formatting.signed(found, *marks)
+    return found.text(*marks) if claim.rule in LEVELS else found.signed(*marks)
 
 
 def _what(claim: Claim, outcome: Outcome, p_adjusted: float) -> str:

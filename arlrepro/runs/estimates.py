@@ -18,9 +18,13 @@ from scipy import stats
 
 from arlrepro.errors import MetricError, RunError
 from arlrepro.evaluation import formatting
-from arlrepro.evaluation.comparisons import seeds_and_lesions_auc, seeds_and_lesions_difference, seeds_and_lesions_mean
-from arlrepro.evaluation.delong import mean_auc_interval, paired_difference
-from arlrepro.evaluation.intervals import Difference, Estimate, wilson_interval
+from arlrepro.evaluation.delong import (
+    mean_auc_interval,
+    paired_difference,
+    seeds_and_lesions_auc,
+    seeds_and_lesions_difference,
+)
+from arlrepro.evaluation.intervals import Difference, Estimate, seeds_and_lesions_mean, wilson_interval
 from arlrepro.registry import PROPORTIONS, Quantity
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import Paired, Study, in_shared_seeds, run_of, runs_by_seed, scored, shared_runs
@@ -61,7 +65,7 @@ def in_words(found: Outcome[Difference], *marks: float) -> str:
         ('+0.018 [-0.020, +0.056]', '+0.018')
     """
     enough = len(found.seeds) >= FEWEST_SEEDS
-    return formatting.signed(found.estimate, *marks) if enough else formatting.change(found.estimate.value)
+    return found.estimate.signed(*marks) if enough else formatting.change(found.estimate.value)
 
 
 def _outcome(found: Found, paired: Paired, lesions: int) -> Outcome[Found]:

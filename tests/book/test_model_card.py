@@ -8,7 +8,7 @@ import pytest
 from arlrepro import paths
 from arlrepro.book import model_card
 from arlrepro.book.tables import baselines
-from arlrepro.evaluation.formatting import number, with_interval
+from arlrepro.evaluation.formatting import number
 from arlrepro.evaluation.intervals import Estimate
 from arlrepro.runs.archive import Run, read_run, write_run
 from arlrepro.runs.weights import temperatures
@@ -34,7 +34,7 @@ def test_a_card_gives_the_runs_figures_with_their_intervals(made):
     card = model_card.as_markdown(made)
     for name in ("melanoma", "seborrheic_keratosis"):
         figures = made.metrics["test"][name]
-        assert with_interval(Estimate(figures["auc"], *figures["auc_ci"])) in card
+        assert Estimate(figures["auc"], *figures["auc_ci"]).text() in card
         assert f"| {number(temperatures(made)[name], 2)} |" in card
     assert card.startswith("---\nlicense: mit\n") and "not a medical device" in card
 

@@ -8,20 +8,20 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.weightstats import ttost_paired
 
 from arlrepro.errors import MetricError
-from arlrepro.evaluation.comparisons import (
-    common_covariance,
-    cross_validated_difference,
-    crossed,
-    equivalence_p,
-    holm,
-    mcnemar_difference,
+from arlrepro.evaluation.comparisons import cross_validated_difference, equivalence_p, holm, mcnemar_difference
+from arlrepro.evaluation.delong import (
+    aucs_and_influences,
+    paired_difference,
     seeds_and_lesions_auc,
     seeds_and_lesions_difference,
+)
+from arlrepro.evaluation.intervals import (
+    Difference,
+    common_covariance,
+    crossed,
     seeds_and_lesions_mean,
     training_noise,
 )
-from arlrepro.evaluation.delong import aucs_and_influences, paired_difference
-from arlrepro.evaluation.intervals import Difference
 
 MELANOMA = np.arange(600) < 117
 KERATOSIS = (np.arange(600) >= 117) & (np.arange(600) < 207)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from IPython.display import Markdown
 
 from arlrepro import registry
-from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.runs import estimates
 from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, known
@@ -46,7 +45,7 @@ def difference(study: Study, quantity: str = "mean_auc") -> Outcome[Difference] 
 def level(one: Outcome[Estimate]) -> str:
     """A metric of one network, with its interval where there are seeds enough for one."""
     few = len(one.seeds) < FEWEST_SEEDS
-    return f"{one.estimate.value:.3f}" if few else formatting.with_interval(one.estimate)
+    return f"{one.estimate.value:.3f}" if few else one.estimate.text()
 
 
 def nothing(study: Study) -> Finding:

@@ -17,7 +17,7 @@ from sklearn import metrics as sklearn_metrics
 from arlrepro import registry
 from arlrepro.book.figures.style import INK, Drawn, canvas, mean_and_range, mean_curve, no_runs
 from arlrepro.book.tables.calibration import scored_splits
-from arlrepro.evaluation import calibration, formatting
+from arlrepro.evaluation import calibration
 from arlrepro.evaluation.power import correlation_of_areas, detectable_difference
 from arlrepro.paper.claims import Verdict
 from arlrepro.paper.published import LESIONS, POSITIVES, published_effect, published_gain
@@ -143,9 +143,7 @@ def roc(study: Study) -> Drawn:
                     false_rate, true_rate, _ = sklearn_metrics.roc_curve(truth[0], one, drop_intermediate=False)
                     curves.append(np.interp(rates, false_rate, true_rate))
                 found = estimates.figure(study, network, f"{task}.auc").estimate
-                mean_and_range(
-                    axis, rates, curves, network, f"{registry.network(network)}  {formatting.with_interval(found)}"
-                )
+                mean_and_range(axis, rates, curves, network, f"{registry.network(network)}  {found.text()}")
                 called = scores[network][:, 0] > 0.5
                 at_half = called[:, ~truth[0]].mean(), called[:, truth[0]].mean()
                 axis.plot(*at_half, "o", ms=6, color=COLOURS[network], clip_on=False)

@@ -62,7 +62,7 @@ def _bounded(outcome: Outcome[Difference] | None, lowest: float = 0.0) -> str:
     if len(outcome.seeds) < estimates.FEWEST_SEEDS:
         return formatting.change(found.value) if lowest < 0 else f"{found.value:.3f}"
     within = Estimate(found.value, max(found.low, lowest), min(found.high, 1.0))
-    return formatting.signed(within) if lowest < 0 else formatting.with_interval(within)
+    return within.signed() if lowest < 0 else within.text()
 
 
 def where(study: Study) -> pd.DataFrame:

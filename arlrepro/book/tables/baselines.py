@@ -167,7 +167,7 @@ def _aucs(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def _with_interval(figures: dict[str, Any], name: str) -> str:
-    return formatting.with_interval(Estimate(figures[name], *figures[f"{name}_ci"])) if name in figures else ""
+    return Estimate(figures[name], *figures[f"{name}_ci"]).text() if name in figures else ""
 
 
 def subgroups(study: Study) -> pd.DataFrame:
@@ -192,10 +192,10 @@ def external_tests(study: Study) -> pd.DataFrame:
         for task, figures in found["classes"].items():
             where = (f"{name}, {found['lesions']} lesions", f"{registry.TASK_WORDS[task]} ({figures['positives']})")
             for run, one in figures["runs"].items():
-                rows[(*where, run)] = (formatting.with_interval(Estimate(one["auc"], *one["auc_ci"])), "")
+                rows[(*where, run)] = (Estimate(one["auc"], *one["auc_ci"]).text(), "")
             for pair, one in figures["differences"].items():
                 rows[(*where, pair)] = (
-                    formatting.signed(Estimate(one["value"], *one["ci"])),
+                    Estimate(one["value"], *one["ci"]).signed(),
                     formatting.p_value(one["p"]),
                 )
     index = pd.MultiIndex.from_tuples(list(rows), names=["data set", "class", "of"]) if rows else None
@@ -215,5 +215,5 @@ def subgroups_table(figures: pd.DataFrame) -> pd.DataFrame:
     )
     for name, title in OF_GROUP.items():
         triples = figures[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
-        shown[title] = ["" if np.isnan(one[0]) else formatting.with_interval(Estimate(*one)) for one in triples]
+        shown[title] = ["" if np.isnan(one[0]) else Estimate(*one).text() for one in triples]
     return shown.assign(seeds=figures["seeds"]).set_index(["network", "task", "group"])

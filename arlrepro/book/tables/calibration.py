@@ -85,8 +85,8 @@ def operating_points(study: Study) -> pd.DataFrame:
                     "task": registry.TASK_WORDS[task],
                     "threshold": rule,
                     "its value": formatting.over_seeds(thresholds),
-                    "SEN [95 % CI]": formatting.with_interval(estimates.share("sensitivity", truth, called)),
-                    "SPE [95 % CI]": formatting.with_interval(estimates.share("specificity", truth, called)),
+                    "SEN [95 % CI]": estimates.share("sensitivity", truth, called).text(),
+                    "SPE [95 % CI]": estimates.share("specificity", truth, called).text(),
                 }
             )
     return pd.DataFrame(rows, columns=OPERATING_POINTS)

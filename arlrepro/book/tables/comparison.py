@@ -63,7 +63,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
                 row[registry.METRICS[metric], PAPER] = formatting.number(published_value(network, quantity))
                 row[registry.METRICS[metric], OURS] = ""
                 if ours := estimates.known(estimates.figure, study, network, quantity):
-                    row[registry.METRICS[metric], OURS] = formatting.with_interval(ours.estimate)
+                    row[registry.METRICS[metric], OURS] = ours.estimate.text()
                     over = (formatting.seeds(ours.seeds), ours.over)
             row["our runs", "seeds"], row["our runs", "interval over"] = over
             rows[registry.network(network), registry.TASK_WORDS[task]] = row
@@ -208,7 +208,7 @@ def networks(study: Study) -> pd.DataFrame:
         for quantity in AUCS:
             ours = estimates.known(estimates.figure, every, network, quantity)
             row[registry.QUANTITIES[quantity], PAPER] = formatting.number(published_value(network, quantity))
-            row[registry.QUANTITIES[quantity], OURS] = formatting.with_interval(ours.estimate) if ours else ""
+            row[registry.QUANTITIES[quantity], OURS] = ours.estimate.text() if ours else ""
             over = ours.over if ours else over
         runs = every.of(network)
         if not runs and not any(row.values()):
@@ -243,7 +243,7 @@ def entries(study: Study) -> pd.DataFrame:
     rows.sort(key=lambda row: list(ORIGINS.values()).index(row[0]))
     for network in study.profile.networks:
         found = [estimates.known(estimates.figure, study, network, quantity) for quantity in AUCS]
-        shown_ours = [formatting.with_interval(one.estimate) if one else "" for one in found]
+        shown_ours = [one.estimate.text() if one else "" for one in found]
         seeds = next((formatting.seeds(one.seeds) for one in found if one), "not run")
         rows.append((f"ours, {study.profile.name}", registry.network(network), *shown_ours, seeds))
     columns = ["kind", "who", "mean AUC", *(f"AUC, {registry.TASK_WORDS[one]}" for one in CLASSES), "known from"]
@@ -309,7 +309,7 @@ def cross_validated_differences(study: Study) -> pd.DataFrame:
                     "comparison": f"{registry.network(networks[1])} minus {registry.network(networks[0])}",
                     "metric": registry.QUANTITIES[quantity],
                     PAPER: "" if gain is None else f"{gain:+.3f}",
-                    OURS: formatting.signed(found[place]) if found else "",
+                    OURS: found[place].signed() if found else "",
                     "p": formatting.p_value(found[place].p) if found else "",
                     "p (Holm)": formatting.p_value(float(adjusted[place])) if found else "",
                     "folds": f"{there} of {planned}",

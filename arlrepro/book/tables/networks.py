@@ -117,7 +117,7 @@ def other_networks(study: Study) -> pd.DataFrame:
                 whole = f"{formatting.seeds(gain.seeds)} against all of {registry.network(resnets[network])}"
                 few = estimates.against_all_seeds(every, resnets[network], network, QUANTITY)
                 rows[network] |= {
-                    COLUMNS[1]: formatting.signed(few) if few else estimates.in_words(gain),
+                    COLUMNS[1]: few.signed() if few else estimates.in_words(gain),
                     "compared in": whole,
                 }
     index = pd.Index([registry.network(network) for network in rows], name="network")
@@ -130,7 +130,7 @@ def _cells(study: Study, network: str, difference: Outcome[Difference] | None = 
     figure: Outcome[Estimate] | None = known(estimates.figure, study, network, QUANTITY)
     planned = sum(one.network.name == network for one in study.profile.experiments()) * len(study.profile.seeds)
     cells = (
-        formatting.with_interval(figure.estimate) if figure else "",
+        figure.estimate.text() if figure else "",
         estimates.in_words(difference) if difference else "",
         formatting.p_value(difference.estimate.p) if difference and len(difference.seeds) >= FEWEST_SEEDS else "",
         formatting.seeds(difference.seeds) if difference else "",

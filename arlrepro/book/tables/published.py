@@ -74,9 +74,7 @@ def published_aucs() -> pd.DataFrame:
         {
             "reported by": found["row"],
             "task": found["task"].map(registry.TASK_WORDS),
-            "AUC [95 % CI]": [
-                formatting.with_interval(Estimate(one.auc, one.low, one.high)) for one in found.itertuples()
-            ],
+            "AUC [95 % CI]": [Estimate(one.auc, one.low, one.high).text() for one in found.itertuples()],
         }
     )
 
@@ -87,9 +85,7 @@ def recovered_shares() -> pd.DataFrame:
     for checked in consistency.checked_rows():
         if checked.only_matrix is not None:
             intervals = confusion_intervals(checked.only_matrix)
-            shares = {
-                f"{registry.METRICS[name]} [95 % CI]": formatting.with_interval(one) for name, one in intervals.items()
-            }
+            shares = {f"{registry.METRICS[name]} [95 % CI]": one.text() for name, one in intervals.items()}
             rows.append({"reported by": checked.row, "task": registry.TASK_WORDS[checked.task], **shares})
     return pd.DataFrame(rows)
 
