@@ -415,14 +415,17 @@ def test_every_archived_run_of_the_challenges_images_scores_the_lesions_that_the
     ]
 
 
-def test_the_readme_shows_the_main_table_of_the_archive():
+@pytest.mark.parametrize(
+    ("profile_name", "network"), [("isic2017-256-imagenet", "ARL-CNN50"), ("isic2017-256", "ARL-CNN14")]
+)
+def test_the_readme_shows_the_main_tables_of_the_archive(profile_name, network):
     answer = subprocess.run(
-        [sys.executable, "-m", "arlrepro.cli", "results", "--profile", "isic2017-256", "--markdown"],
+        [sys.executable, "-m", "arlrepro.cli", "results", "--profile", profile_name, "--markdown"],
         capture_output=True,
         text=True,
     )
     assert answer.stdout in (ROOT / "README.md").read_text(encoding="utf8")
-    assert "ARL-CNN14" in answer.stdout
+    assert network in answer.stdout
 
 
 def test_a_run_that_a_page_predicts_with_has_its_weights_and_is_archived():
