@@ -5,8 +5,10 @@
 times Ray's own part first, on a matrix of runs that do nothing, and writes both to `results/cluster.json`; with
 `--simulate` it keeps the stored times.
 
-Runs are sent as `runs.cluster.engine` sends them, the longest first. A failed node sends its runs back to their last
-checkpoints; another takes its place a while later.
+Runs are sent as `runs.cluster.engine` sends them, the longest first, and none is divided. A failed node sends its runs
+back to their last checkpoints; another takes its place a while later. The matrix is of runs as long as those of the
+archive; one of equal runs stands beside it for what waves of whole runs cost by arithmetic alone, where the number of
+runs is no multiple of the GPUs'.
 """
 
 import argparse
@@ -36,7 +38,7 @@ RUNS = 200
 TRIVIAL = 50
 REPEATS = 20  # of a simulation with failures, another seed each
 GPUS_A_NODE = 8
-CHECKPOINT_MINUTES = 2.0  # the default of the engine
+CHECKPOINT_MINUTES = RayEngine.checkpoint_every / 60  # the engine's default
 REPLACED_MINUTES = 10.0  # until another node takes a failed one's place; our assumption
 #: Source: Grattafiori et al. 2024, The Llama 3 Herd of Models (arXiv:2407.21783), as the press reports its numbers: 419
 #: unexpected interruptions in 54 days on 16,384 GPUs. Eight GPUs a node is our assumption.

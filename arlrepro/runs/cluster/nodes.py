@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import socket
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from filelock import FileLock
 from arlrepro import paths
 from arlrepro.config import Experiment
 from arlrepro.data import cache, datasets, isic
-from arlrepro.errors import ConfigError, DatasetError
+from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.registry import PRETRAINED
 
 if TYPE_CHECKING:
@@ -29,20 +30,35 @@ if TYPE_CHECKING:
 
 #: Seconds that an address may take to answer, and all nodes to say their versions.
 ANSWER, START = 10.0, 300.0
+#: Of a cluster's Ray client server, unless it is told another.
+CLIENT_PORT = 10001
 #: Bytes of a file that travel as one object of Ray's store.
 PIECE = 64 * 2**20
-#: Reason: nobody's use is reported to Ray's makers unless they say so; and Ray warns that one day a task without a GPU
-#: will see them all, which makes no difference here, where a task is told its device.
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+#: Reason: nobody's use is reported to Ray's makers unless they say so; Ray warns that one day a task without a GPU will
+#: see them all, which makes no difference here, where a task is told its device; and its client, which tries three
+#: times, is to give up within `ANSWER`.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "3",
+    "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "3",
+}
 
 
 @dataclass(frozen=True)
 class Resources:
     """Where runs are made and what each is given."""
 
-    on: str = "ray"  # ray: this machine alone; auto: the cluster that this machine is in; ray://HOST:PORT: any other
+    on: str = "ray"  # ray: this machine alone; auto: the cluster that it is in; ray://HOST:PORT: any, by Ray's client
     cpus_per_run: float = 1.0
     gpus_per_run: float | None = None  # fractions share a GPU; None: one, where a node has one
+
+    def __post_init__(self) -> None:
+        if not self.cpus_per_run > 0:
+            raise ConfigError(f"--cpus-per-run {self.cpus_per_run:g}: a run needs more than none")
+        gpus = float(self.gpus_per_run or 0)
+        if not (0 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
+            raise ConfigError(f"--gpus-per-run {gpus:g}: give a fraction of one GPU, or a whole number of them")
 
 
 @contextmanager
@@ -56,46 +72,60 @@ def connected(on: str) -> Iterator[ModuleType]:
         The module `ray`.
 
     Raises:
-        ConfigError: Ray is not installed, or there is no cluster, or it does not answer within ten seconds.
+        ConfigError: Ray is not installed, or there is no cluster, or it does not answer within ten seconds, or is of
+            another version of Ray or Python.
     """
+    if on not in ("ray", "auto") and not on.startswith("ray://"):
+        raise ConfigError(f"unknown engine {on!r}; known: local, ray, auto, ray://HOST:{CLIENT_PORT}")
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     try:
         import ray
     except ModuleNotFoundError as error:
         raise ConfigError(f"--on {on} needs a package that is not here: pip install arlrepro[cluster]") from error
-    known = os.environ.get("RAY_ADDRESS", "auto") if on == "auto" else on
-    if on not in ("ray", "auto") and not on.startswith("ray://"):
-        raise ConfigError(f"unknown engine {on!r}; known: local, ray, auto, ray://HOST:10001")
-    if known not in ("ray", "auto"):
-        _require_answer(known)
+    address = "local" if on == "ray" else _listening(on)
     try:
-        ray.init(
-            address="local" if on == "ray" else known,
-            namespace="arlrepro",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=False if on == "ray" else None,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Reason: what Ray's client says in three lines is said below in one
+            ray.init(
+                address=address,
+                namespace="arlrepro",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if on == "ray" else None,
+            )
     except (ConnectionError, TimeoutError) as error:
-        raise ConfigError(
-            f"--on {on}: no cluster answers ({str(error).splitlines()[0]}); start one with `ray start --head`, "
-            "or name another"
-        ) from error
+        raise _no_answer(on, address, error) from error
+    except RuntimeError as error:  # its versions, here and there, in several lines
+        raise ConfigError(f"--on {on}: {' '.join(str(error).split())}; install the same on both") from error
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
-def _require_answer(address: str) -> None:
-    parts = urlsplit(address if "://" in address else f"ray://{address}")
+def _listening(on: str) -> str:
+    """The address that `on` means, where something listens: Ray itself would try one where nothing does for minutes."""
+    address = on
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 10001), ANSWER).close()
+        if on == "auto":
+            # Reason: Ray has no public name for where `auto` leads to.
+            from ray._private.services import get_ray_address_from_environment
+
+            address = get_ray_address_from_environment("auto", None)
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        socket.create_connection((parts.hostname or "", parts.port or CLIENT_PORT), ANSWER).close()
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--on {address}: no answer within {ANSWER:g} s ({error}); is the cluster up, and its port open to this "
-            "machine?"
-        ) from error
+        raise _no_answer(on, address, error) from error
+    return address
+
+
+def _no_answer(on: str, address: str, error: Exception) -> ConfigError:
+    start = "start one with `ray start --head`, or name another in RAY_ADDRESS"
+    if address == "auto":
+        return ConfigError(f"--on auto: this machine is in no cluster; {start}")
+    port = f"is the cluster up, and the port of its Ray client server, by default {CLIENT_PORT}, open to this machine?"
+    reason = str(error).strip().splitlines()[-1]  # of what a server says, its traceback stands before
+    return ConfigError(f"--on {on}: no cluster answers at {address} ({reason}); {start if on == 'auto' else port}")
 
 
 def require_nodes(ray: ModuleType, asked: Resources, device: str) -> float:
@@ -114,20 +144,18 @@ def require_nodes(ray: ModuleType, asked: Resources, device: str) -> float:
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
 
-    def most(kind: str) -> float:
-        return max(node["Resources"].get(kind, 0.0) for node in nodes)
-
+    room = sorted((node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in nodes)
     gpus = 0.0 if device == "cpu" else asked.gpus_per_run
     if gpus is None:
-        gpus = min(1.0, most("GPU"))
+        gpus = min(1.0, max(there for _, there in room))
     if device == "cuda" and not gpus:
-        raise ConfigError("--device cuda: no node has a GPU; start one that has, or give --device cpu")
-    for option, kind, wanted in (("cpus", "CPU", asked.cpus_per_run), ("gpus", "GPU", gpus)):
-        if wanted > most(kind):
-            raise ConfigError(
-                f"--{option}-per-run {wanted:g}: no node of {len(nodes)} has more than {most(kind):g} {kind}s; "
-                "ask for fewer, or start a node that has them"
-            )
+        raise ConfigError("--device cuda: no node has a GPU for a run; start one that has, or give --device cpu")
+    if not any(cpus_there >= asked.cpus_per_run and gpus_there >= gpus for cpus_there, gpus_there in room):
+        has = some([f"{cpus_there:g} CPUs and {gpus_there:g} GPUs" for cpus_there, gpus_there in dict.fromkeys(room)])
+        raise ConfigError(
+            f"--cpus-per-run {asked.cpus_per_run:g} --gpus-per-run {gpus:g}: none of {len(nodes)} nodes has so much "
+            f"({has}); ask for less, or start a node that has it"
+        )
     _require_versions(ray, nodes)
     return gpus
 
@@ -187,7 +215,9 @@ class Parcel:
     pieces: tuple[tuple[str, Any], ...]  # file and reference of an object, in order; none where Ray is on one machine
 
     def fetch(self) -> Path:
-        """The folder in this node's cache; the first task that asks fills it, others wait."""
+        """The folder in this node's cache, filled by the first task that asks; on one machine the head's own."""
+        if not self.pieces:
+            return self.folder
         folder = paths.node_cache() / self.name
         part = folder.with_name(f"{self.name}.part")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -240,11 +270,11 @@ class Supplies:
         if self.deterministic:
             use_deterministic_kernels()
         if (name := experiment.network.weights) in self.weights:
-            parcel = self.weights[name]
             try:
-                pretrained.locate(name)
+                pretrained.locate(name, fetch=False)
             except ConfigError:
-                pretrained.use_folder(parcel.folder if parcel.folder.is_dir() else parcel.fetch())
+                pretrained.use_folder(self.weights[name].fetch())
+                pretrained.locate(name, fetch=False)
         return DataModule(self.dataset, self._images(), torch.device(self.device))
 
     def _images(self) -> cache.ImageArray:

@@ -1,5 +1,6 @@
 """What a cluster is not asked for, and where checkpoints lie: no Ray is needed here."""
 
+import math
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from arlrepro.errors import ConfigError
 from arlrepro.runs.cluster import nodes
 from arlrepro.runs.cluster.engine import Checkpoints
+from arlrepro.runs.cluster.nodes import Resources
 
 
 def test_the_package_that_is_not_here_is_named(monkeypatch):
@@ -14,6 +16,24 @@ def test_the_package_that_is_not_here_is_named(monkeypatch):
     with pytest.raises(ConfigError) as caught, nodes.connected("auto"):
         pass
     assert str(caught.value) == "--on auto needs a package that is not here: pip install arlrepro[cluster]"
+
+
+@pytest.mark.parametrize("asked", [{"cpus_per_run": 0.0}, {"cpus_per_run": math.nan}])
+def test_a_run_without_a_cpu_is_refused(asked):
+    with pytest.raises(ConfigError, match=r"^--cpus-per-run (0|nan): a run needs more than none$"):
+        Resources("auto", **asked)
+
+
+@pytest.mark.parametrize("gpus", [-1.0, 1.5, math.inf, math.nan])
+def test_gpus_that_nobody_can_give_are_refused(gpus):
+    with pytest.raises(ConfigError, match=rf"^--gpus-per-run {gpus:g}: give a fraction of one GPU, or a whole number"):
+        Resources("auto", gpus_per_run=gpus)
+
+
+def test_an_unknown_engine_is_refused():
+    with pytest.raises(ConfigError) as caught, nodes.connected("slurm"):
+        pass
+    assert str(caught.value) == "unknown engine 'slurm'; known: local, ray, auto, ray://HOST:10001"
 
 
 def test_the_last_checkpoint_is_kept_until_it_is_dropped(tmp_path):

@@ -1,11 +1,13 @@
 """A matrix on a cluster of two nodes, each in processes of its own: killed, and still the bits of the local engine."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -13,18 +15,24 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file
 
-from arlrepro.config import DataConfig
-from arlrepro.errors import ConfigError, RunError
-from arlrepro.profiles import PROFILES, SMOKE, Profile
+from arlrepro.errors import RunError
 from arlrepro.runs import matrix as matrices
 from arlrepro.runs.archive import WEIGHTS
-from arlrepro.runs.cluster import nodes
 from arlrepro.runs.cluster.engine import RayEngine
 from arlrepro.runs.cluster.nodes import Resources
 from arlrepro.runs.cluster.sweep import sweep
+from helpers.ray_matrix import (
+    EPOCHS,
+    SMALL,
+    STEPS,
+    a_matrix,
+    make_and_log,
+    make_at_once,
+    make_step_by_step,
+    small_profile,
+)
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install arlrepro[cluster]")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -34,34 +42,9 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Ray's own, and of processes that are killed here
 ]
 
-EPOCHS = 16
-SMALL = {"object_store_memory": 256 * 2**20, "include_dashboard": False}
-
 
 @pytest.fixture(scope="module")
-def matrix() -> Profile:
-    """Both networks, a few seconds each."""
-    data = DataConfig(source="synthetic", side=64, synthetic_training=18, synthetic_validation=9, synthetic_test=9)
-    train = replace(SMOKE.experiment.train, epochs=EPOCHS, batch_size=8, validate_every=4)
-    experiment = replace(SMOKE.experiment, data=data, train=train)
-    return replace(SMOKE, name="matrix", experiment=experiment)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, matrix):
-    """A checkout of its own, in which the profile `matrix` exists, and a cache of its own for the nodes."""
-    root = tmp_path_factory.mktemp("checkout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARLREPRO_ROOT", str(root))
-        patch.setenv("ARLREPRO_CACHE", str(root / "cache"))
-        patch.delenv("ARLREPRO_DATA", raising=False)
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setitem(PROFILES, "matrix", matrix)
-        yield root
-
-
-@pytest.fixture(scope="module")
-def by_hand(place, matrix) -> dict[str, Path]:
+def by_hand(place) -> dict[str, Path]:
     """The same runs one after another in this process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -84,100 +67,42 @@ def two_nodes(place):
     started.shutdown()
 
 
-def make_at_once(*, fails: int = -1):
-    """A task that makes no run, only a file; of one seed it fails."""
-
-    def make(_job, _experiment, seed, attempt, _log):
-        if seed == fails:
-            raise RunError("the loss of step 1 of epoch 1 is nan")
-        return {"made.txt": f"seed {seed}, attempt {attempt}".encode()}
-
-    return make
-
-
-def on(two_nodes, **settings) -> RayEngine:
+def on(_two_nodes, **settings) -> RayEngine:
     return RayEngine(Resources("auto"), **settings)
 
 
-def a_matrix(matrix: Profile, folder: Path) -> matrices.Matrix:
-    missing = [(experiment, seed) for seed in (0, 1) for experiment in matrix.experiments()]
-    return matrices.Matrix(matrix, folder, missing, 0, device="cpu")
-
-
-def test_a_run_that_no_node_has_room_for_is_refused_at_once(two_nodes, matrix, tmp_path):
-    engine = RayEngine(Resources("auto", gpus_per_run=2.0))
-    with pytest.raises(ConfigError) as caught:
-        engine(replace(a_matrix(matrix, tmp_path), device="auto"))
-    assert str(caught.value) == (
-        "--gpus-per-run 2: no node of 3 has more than 0 GPUs; ask for fewer, or start a node that has them"
-    )
-
-
-def test_another_version_on_a_node_is_refused_with_both(two_nodes, matrix, tmp_path, monkeypatch):
-    monkeypatch.setattr(nodes, "version", lambda _name: "0.0")
-    both = r"^node \S+ has arlrepro \S+ \(code \w{8}\), here it is 0\.0 \(code \w{8}\); install the same on both$"
-    with pytest.raises(ConfigError, match=both):
-        on(two_nodes)(a_matrix(matrix, tmp_path))
-
-
-def test_an_address_that_does_not_answer_is_said(two_nodes):
-    told = r"^--on ray://127\.0\.0\.1:9: no answer within 10 s \(.*refused\); is the"
-    with pytest.raises(ConfigError, match=told), nodes.connected("ray://127.0.0.1:9"):
-        pass
-
-
-def test_a_node_that_does_not_see_the_heads_disk_fetches_its_files_once(two_nodes, tmp_path, monkeypatch):
-    (tmp_path / "one").write_bytes(bytes(range(256)) * 10)
-    (tmp_path / "two").write_bytes(b"two")
-    monkeypatch.setattr(nodes, "PIECE", 1000)
-    with nodes.connected("auto"):
-        parcel = nodes.pack(ray, "fetched", [tmp_path / "one", tmp_path / "two"], Resources("auto"))
-        assert [name for name, _ in parcel.pieces] == ["one", "one", "one", "two"]
-
-        def fetch(parcel):
-            folder = parcel.fetch()
-            return folder, {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.iterdir()}
-
-        answers = ray.get([ray.remote(fetch).remote(parcel) for _ in range(3)])
-    assert answers[0] == answers[1] == answers[2]
-    assert {name: content for name, (content, _) in answers[0][1].items()} == {
-        "one": bytes(range(256)) * 10,
-        "two": b"two",
-    }
-
-
-def test_a_run_that_fails_by_its_own_fault_does_not_stop_the_others(two_nodes, matrix, tmp_path):
+def test_a_run_that_fails_by_its_own_fault_does_not_stop_the_others(two_nodes, tmp_path):
     with pytest.raises(RunError) as caught:
-        on(two_nodes, make=make_at_once(fails=1))(a_matrix(matrix, tmp_path))
-    first, second = (one.run_id(1) for one in matrix.experiments())
+        on(two_nodes, make=make_at_once(fails=1))(a_matrix(tmp_path))
+    first, second = (one.run_id(1) for one in small_profile().experiments())
     told = str(caught.value)
     assert told.startswith("2 of 4 runs failed, the others are made. ")
     assert all(f"{one}: the loss of step 1 of epoch 1 is nan" in told for one in (first, second))
     made = {path.name for path in tmp_path.iterdir() if path.is_dir()}
-    assert made == {one.run_id(0) for one in matrix.experiments()}
+    assert made == {one.run_id(0) for one in small_profile().experiments()}
 
 
-def test_a_run_that_another_head_makes_is_waited_for_and_not_made_twice(two_nodes, matrix, tmp_path):
-    theirs = matrix.experiments()[0].run_id(0)
-    lock = FileLock(tmp_path / f"{theirs}.lock", thread_local=False)
-    lock.acquire()
-
-    def finish():
-        time.sleep(3)
-        (tmp_path / theirs).mkdir()
-        lock.release()
-
-    other = threading.Thread(target=finish)
-    other.start()
-    on(two_nodes, make=make_at_once())(a_matrix(matrix, tmp_path))
-    other.join()
-    assert list((tmp_path / theirs).iterdir()) == []
-    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4
+def test_two_heads_on_one_matrix_do_not_make_a_run_twice(two_nodes, tmp_path):
+    folder, log = tmp_path / "runs", tmp_path / "log"
+    command = [sys.executable, "-m", "helpers.ray_matrix", str(folder), str(log)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment) as other:
+        while not log.is_file():  # the other head has begun
+            assert other.poll() is None
+            time.sleep(0.05)
+        on(two_nodes, make=make_and_log(log, 1.0))(a_matrix(folder))
+    assert other.returncode == 0
+    made = sorted(path.parent.name for path in folder.glob("*/made.txt"))
+    assert len(made) == 4
+    assert sorted(log.read_text().split()) == made
 
 
-def test_a_sweep_reports_each_trial_on_the_images_held_out(two_nodes, matrix):
+def test_a_sweep_reports_each_trial_on_the_images_held_out(two_nodes):
     trials = sweep(
-        matrix.experiments()[0], ["train.epochs=1,4", "train.validate_every=1"], Resources("auto"), device="cpu"
+        small_profile().experiments()[0],
+        ["train.epochs=1,4", "train.validate_every=1"],
+        Resources("auto"),
+        device="cpu",
     )
     assert set(trials["settings"]) == {f"train.epochs={epochs} train.validate_every=1" for epochs in (1, 4)}
     assert trials["mean_auc"].is_monotonic_decreasing and trials["mean_auc"].between(0, 1).all()
@@ -231,32 +156,13 @@ class Killer(threading.Thread):
                 self.killed.append(process.pid)
 
 
-STEPS = 30
-
-
-def make_step_by_step():
-    """A task that trains nothing: it counts, and goes on from where its checkpoint says."""
-
-    def make(job, experiment, seed, attempt, _log):
-        name = job.name(experiment.run_id(seed))
-        began, state = time.time(), nodes.ask(job.desk.kept.remote(name))
-        first = int(state or 0)
-        for step in range(first, STEPS):
-            time.sleep(0.2)
-            nodes.ask(job.desk.keep.remote(name, str(step + 1).encode()))
-        told = {"attempt": attempt, "first": first, "node": ray.get_runtime_context().get_node_id(), "began": began}
-        return {"told.json": json.dumps({**told, "ended": time.time()}).encode()}
-
-    return make
-
-
-def test_lost_tasks_go_on_from_their_checkpoints_and_no_node_makes_two_at_once(two_nodes, place, matrix, tmp_path):
+def test_lost_tasks_go_on_from_their_checkpoints_and_no_node_makes_two_at_once(two_nodes, place, tmp_path):
     killer = Killer(two_nodes, place / "cache" / "checkpoints")
     killer.start()
-    on(two_nodes, make=make_step_by_step())(a_matrix(matrix, tmp_path))
+    on(two_nodes, make=make_step_by_step())(a_matrix(tmp_path))
     killer.join(10)
     killer.put_in_place()
-    told = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/told.json")}
+    told = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*[0-9a-f]/told.json")}
     assert len(told) == 4
     again = {run_id: one for run_id, one in told.items() if one["attempt"] > 1}
     assert len(again) == 2
@@ -266,12 +172,39 @@ def test_lost_tasks_go_on_from_their_checkpoints_and_no_node_makes_two_at_once(t
         assert all(other["ended"] < one["began"] or one["ended"] < other["began"] for other in beside)
 
 
-def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_local_engine(
-    two_nodes, by_hand, place, matrix
-):
-    killer = Killer(two_nodes, place / "cache" / "checkpoints")
+def test_ctrl_c_stops_the_tasks_and_keeps_what_is_finished(two_nodes, place, tmp_path):
+    checkpoints = place / "cache" / "checkpoints"
+
+    def interrupt():
+        while not (list(tmp_path.glob("*[0-9a-f]/told.json")) and len(list(checkpoints.glob("*[0-9a-f]"))) >= 2):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # Reason: what a shell runs in its background is deaf to Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        on(two_nodes, make=make_step_by_step())(a_matrix(tmp_path))
+    signal.signal(signal.SIGINT, before)
+    until = time.monotonic() + 20
+    while any(workers(node) for node in two_nodes.worker_nodes):
+        assert time.monotonic() < until, "a task goes on"
+        time.sleep(0.1)
+    finished = {path: path.read_bytes() for path in tmp_path.glob("*[0-9a-f]/told.json")}
+    assert 1 <= len(finished) <= 2
+    left = {path.name.rpartition("-")[0]: int(path.read_bytes()) for path in checkpoints.glob("*[0-9a-f]")}
+    on(two_nodes, make=make_step_by_step())(a_matrix(tmp_path))
+    told = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*[0-9a-f]/told.json")}
+    assert len(told) == 4
+    assert all(path.read_bytes() == content for path, content in finished.items())
+    assert left and all(told[run_id]["first"] == step for run_id, step in left.items())
+
+
+def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_local_engine(two_nodes, by_hand, place):
+    storage = place / "storage"
+    killer = Killer(two_nodes, storage)
     killer.start()
-    study = matrices.reproduce("matrix", device="cpu", engine=on(two_nodes))
+    study = matrices.reproduce("matrix", device="cpu", engine=on(two_nodes, storage=f"file://{storage}"))
     killer.join(10)
     killer.put_in_place()
     assert [run.id for run in study.runs] == list(by_hand) and not study.missing
@@ -295,4 +228,4 @@ def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_loca
             assert (run.folder / name).read_bytes() == (by_hand[run.id] / name).read_bytes(), f"{run.id}: {name}"
         theirs = pd.read_csv(by_hand[run.id] / "history.csv")
         pd.testing.assert_frame_equal(run.history.drop(columns="seconds"), theirs.drop(columns="seconds"))
-    assert not list((place / "cache" / "checkpoints").iterdir())
+    assert not list(storage.iterdir())
