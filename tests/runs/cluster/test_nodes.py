@@ -35,6 +35,11 @@ def a_socket(*, listening: bool):
         yield taken.getsockname()[1]
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def cluster(place):
     """A head that computes nothing, a node with two CPUs, and one with a CPU and a GPU, which Ray takes on trust."""
@@ -48,6 +53,8 @@ def cluster(place):
         started.add_node(num_cpus=2, **SMALL)
         started.add_node(num_cpus=1, num_gpus=1, **SMALL)
         started.client_address = f"ray://127.0.0.1:{client_port}"
+        while not listens(client_port):
+            time.sleep(0.1)
         patch.setenv("RAY_ADDRESS", started.address)
         yield started
         started.shutdown()
