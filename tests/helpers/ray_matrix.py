@@ -10,10 +10,10 @@ from typing import Any
 from arlrepro.config import DataConfig
 from arlrepro.errors import RunError
 from arlrepro.profiles import SMOKE, Profile
-from arlrepro.runs import matrix as matrices
 from arlrepro.runs.cluster import nodes
 from arlrepro.runs.cluster.engine import RayEngine
 from arlrepro.runs.cluster.nodes import Resources
+from arlrepro.runs.matrix import Matrix
 
 EPOCHS = 16
 STEPS = 30
@@ -28,11 +28,11 @@ def small_profile() -> Profile:
     return replace(SMOKE, name="matrix", experiment=replace(SMOKE.experiment, data=data, train=train))
 
 
-def a_matrix(folder: Path, device: str = "cpu") -> matrices.Matrix:
+def a_matrix(folder: Path, device: str = "cpu") -> Matrix:
     """Two seeds of both networks, none of them made yet."""
     profile = small_profile()
     missing = [(experiment, seed) for seed in (0, 1) for experiment in profile.experiments()]
-    return matrices.Matrix(profile, folder, missing, 0, device=device)
+    return Matrix(profile, folder, missing, 0, device=device)
 
 
 def make_at_once(*, fails: int = -1):

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+import arlrepro
 from arlrepro import paths
 from arlrepro.config import Experiment
 from arlrepro.data import cache, datasets, isic
@@ -143,7 +144,6 @@ def require_nodes(ray: ModuleType, asked: Resources, device: str) -> float:
         ConfigError: no node has room for a run, or one has another version of the project, of torch or of Python.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
-
     room = sorted((node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in nodes)
     gpus = 0.0 if device == "cpu" else asked.gpus_per_run
     if gpus is None:
@@ -162,7 +162,7 @@ def require_nodes(ray: ModuleType, asked: Resources, device: str) -> float:
 
 def versions() -> dict[str, str]:
     """What must be the same at the head and on every node, or a run would depend on where it was made."""
-    package = Path(__file__).parents[1]
+    package = Path(arlrepro.__file__).parent
     code = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         code.update(str(file.relative_to(package)).encode() + file.read_bytes())

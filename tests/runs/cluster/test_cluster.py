@@ -1,10 +1,15 @@
 """What a cluster is not asked for, and where checkpoints lie: no Ray is needed here."""
 
 import math
+import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import arlrepro
 from arlrepro.errors import ConfigError
 from arlrepro.runs.cluster import nodes
 from arlrepro.runs.cluster.engine import Checkpoints
@@ -53,7 +58,14 @@ def test_a_storage_of_an_unknown_kind_is_refused():
         Checkpoints("cloud://runs")
 
 
-def test_versions_tell_other_code_from_this():
+def test_code_that_differs_anywhere_in_the_package_is_another_version(tmp_path):
     told = nodes.versions()
     assert set(told) == {"arlrepro", "torch", "Python"}
-    assert told == nodes.versions()
+    package = Path(arlrepro.__file__).parent
+    shutil.copytree(package, tmp_path / "arlrepro", ignore=shutil.ignore_patterns("__pycache__"))
+    ask = [sys.executable, "-c", "from arlrepro.runs.cluster import nodes; print(nodes.versions()['arlrepro'])"]
+    there = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(tmp_path)}, "text": True}
+    assert subprocess.check_output(ask, **there).strip() == told["arlrepro"]
+    with (tmp_path / "arlrepro" / "models" / "arl_cnn.py").open("a") as file:
+        file.write("\n")
+    assert subprocess.check_output(ask, **there).strip() != told["arlrepro"]

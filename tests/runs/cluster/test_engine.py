@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file
 
 from arlrepro.errors import RunError
-from arlrepro.runs import matrix as matrices
 from arlrepro.runs.archive import WEIGHTS
 from arlrepro.runs.cluster.engine import RayEngine
 from arlrepro.runs.cluster.nodes import Resources
 from arlrepro.runs.cluster.sweep import sweep
+from arlrepro.runs.matrix import reproduce
 from helpers.ray_matrix import (
     EPOCHS,
     SMALL,
@@ -48,7 +48,7 @@ def by_hand(place) -> dict[str, Path]:
     """The same runs one after another in this process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    study = matrices.reproduce("matrix")
+    study = reproduce("matrix")
     torch.set_num_threads(threads)
     elsewhere = place / "runs" / "by-hand"
     (place / "runs" / "matrix").rename(elsewhere)
@@ -204,7 +204,7 @@ def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_loca
     storage = place / "storage"
     killer = Killer(two_nodes, storage)
     killer.start()
-    study = matrices.reproduce("matrix", device="cpu", engine=on(two_nodes, storage=f"file://{storage}"))
+    study = reproduce("matrix", device="cpu", engine=on(two_nodes, storage=f"file://{storage}"))
     killer.join(10)
     killer.put_in_place()
     assert [run.id for run in study.runs] == list(by_hand) and not study.missing
