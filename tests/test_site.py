@@ -216,6 +216,24 @@ def test_a_patch_shows_more_of_the_lesion_at_a_larger_scale(site, browser):
     page.close()
 
 
+@pytest.mark.browser
+def test_a_pointer_over_a_figure_shows_the_value_of_the_point_below_it(site, browser):
+    page = browser.new_page(viewport=DESK, offline=True)
+    page.goto((site / FRONT).as_uri())
+    image = page.locator("article figure img").first
+    image.scroll_into_view_if_needed()
+    box, shown = image.bounding_box(), page.locator(".figure-value")
+    assert not shown.is_visible()
+    lines = page.evaluate("JSON.parse(document.querySelector('script.figure-points').textContent)")
+    published = next(line for line in lines if line["of"] == "published, mean AUC")
+    (left, top, value, _), *_ = published["at"]
+    page.mouse.move(box["x"] + left * box["width"], box["y"] + top * box["height"])
+    assert shown.inner_text() == f"published, mean AUC: difference of test AUCs {value:g}"
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    assert not shown.is_visible()
+    page.close()
+
+
 #: Contrast of each text with what lies behind it, where that has one colour; after WCAG, of the text's own size.
 FAINT = """() => {
   const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;

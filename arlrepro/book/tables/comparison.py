@@ -27,7 +27,7 @@ from arlrepro.runs.study import Study, every_network, partners, present
 #: The columns of the table of differences.
 DIFFERENCES = [
     *("comparison", "metric", PAPER, OURS, "p", "p (Holm)", "margin", "p (equivalence)"),
-    *("SE, lesions", "SE, seeds", "seeds"),
+    *("SE, lesions", "SE, seeds", "training noise", "seeds"),
 ]
 
 ORIGINS = {
@@ -141,7 +141,8 @@ def differences(study: Study) -> pd.DataFrame:
         A row a pair and AUC: the paper's difference of that depth, ours with its interval, p and p after Holm over the
         three AUCs of the pair; the margin of equivalence, which is the paper's difference at 50 layers, and p of the
         claim that ours is smaller than that to both sides (exploratory: the margin was set after a first look); and
-        the standard errors through lesions and through seeds. Pairs without runs are left out.
+        the standard errors through lesions and through seeds; and which proportion of the variance of one seed's
+        difference is training noise, see `comparisons.training_noise`. Pairs without runs are left out.
     """
     rows = []
     for base, other in partners(study):
@@ -178,6 +179,7 @@ def _tests(ours: Outcome[Difference], p_holm: float, margin: float | None) -> di
         "p (equivalence)": formatting.p_value(_equivalence_p(found, margin)),
         "SE, lesions": formatting.number(found.lesion_variance**0.5),
         "SE, seeds": formatting.number(found.seed_variance**0.5),
+        "training noise": "" if np.isnan(found.training_noise) else f"{max(found.training_noise, 0.0):.0%}",
     }
 
 
