@@ -57,12 +57,13 @@ CpusPerRun = Annotated[float, typer.Option(help="Of a node, on Ray; fractions sh
 GpusPerRun = Annotated[float | None, typer.Option(help="The same; by default one, where a node has one.")]
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         from importlib.metadata import version
 
         typer.echo(f"arlrepro {version('arlrepro')}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
