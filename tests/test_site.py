@@ -93,7 +93,7 @@ def test_a_table_that_names_a_network_or_run_leads_to_its_files_and_command_in_t
     assert {name for name, _ in clicks} >= {"isic2017-256/02_resnet_against_arl.html"}
     for name, target in clicks:
         place = pages[str(Path(name).parent / target.path)].find(id=target.fragment)
-        run = place if place.find("pre") else place.find_parent("article")
+        run = place if place.name == "tbody" else place.find_parent("tbody")
         files = {Path(link["href"]).name for link in run.find_all("a")}
         assert {"config.yaml", "environment.json", "history.csv", "predictions.csv"} <= files, name
         assert "arlrepro train --profile" in run.text, name

@@ -60,7 +60,7 @@ def noise(gain: Outcome[Difference]) -> str:
         return f"{limit} this comparison: the seeds differ by no more than the choice of lesions explains."
     return (
         f"{limit} this comparison: {found.training_noise:.0%} of the variance of one seed's difference is training "
-        "noise, the rest which lesions the test set holds."
+        "noise, the rest comes from which lesions the test set holds."
     )
 
 

@@ -113,13 +113,11 @@ def other_networks(study: Study) -> pd.DataFrame:
         for network in part.profile.networks:
             gain = known(estimates.difference, every, (resnets.get(network, network), network), QUANTITY)
             rows[network] = _cells(part, network, gain if network in resnets else None)
-            if network in resnets and gain and len(gain.seeds) < FEWEST_SEEDS:
+            if not (network in resnets and gain and len(gain.seeds) < FEWEST_SEEDS):
+                continue
+            if few := estimates.against_all_seeds(every, resnets[network], network, QUANTITY):
                 whole = f"{formatting.seeds(gain.seeds)} against all of {registry.network(resnets[network])}"
-                few = estimates.against_all_seeds(every, resnets[network], network, QUANTITY)
-                rows[network] |= {
-                    COLUMNS[1]: few.signed() if few else estimates.in_words(gain),
-                    "compared in": whole,
-                }
+                rows[network] |= {COLUMNS[1]: few.signed(), "compared in": whole}
     index = pd.Index([registry.network(network) for network in rows], name="network")
     table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
     return table[: None if study.runs else 0].rename(columns={COLUMNS[1]: "minus ResNet [95 % CI]"})
