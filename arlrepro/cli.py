@@ -323,7 +323,7 @@ def results(
 
 @app.command("baseline")
 def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
-    """Score lesions by colour alone, and by age and sex alone; archive it, and the runs' figures by group of people."""
+    """Score lesions by colour alone, and by age and sex alone; archive it, and the runs' metrics by group of people."""
     from arlrepro.runs import baselines
 
     for path in baselines.write(profile, data):

@@ -14,7 +14,7 @@ from arlrepro.runs.study import Study, present, read_companions
 
 def results(study: Study) -> Finding:
     """Is ARL better? The pair's metrics and difference, beside what colours alone give."""
-    found = {network: known(estimates.figure, study, network, "mean_auc") for network in study.profile.networks}
+    found = {network: known(estimates.metric, study, network, "mean_auc") for network in study.profile.networks}
     levels = {network: one for network, one in found.items() if one}
     if not levels:
         return nothing(study)
@@ -100,7 +100,7 @@ def at_half(study: Study) -> Finding:
     said = []
     for network in present(study):
         one, two = (
-            known(estimates.figure, study, network, f"melanoma.{name}") for name in ("sensitivity", "specificity")
+            known(estimates.metric, study, network, f"melanoma.{name}") for name in ("sensitivity", "specificity")
         )
         if one and two:
             said.append(

@@ -128,7 +128,7 @@ def other_networks(study: Study) -> pd.DataFrame:
 
 def _cells(study: Study, network: str, difference: Outcome[Difference] | None = None) -> dict[str, str]:
     """A row's cells; empty where the runs have no answer."""
-    figure: Outcome[Estimate] | None = known(estimates.figure, study, network, QUANTITY)
+    figure: Outcome[Estimate] | None = known(estimates.metric, study, network, QUANTITY)
     planned = sum(one.network.name == network for one in study.profile.experiments()) * len(study.profile.seeds)
     cells = (
         figure.estimate.text() if figure else "",
