@@ -5,6 +5,7 @@ Exit status: 0 done; 1 it ran and something in the input was bad; 2 it could not
 
 import os
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -56,16 +57,22 @@ CpusPerRun = Annotated[float, typer.Option(help="Of a node, on Ray; fractions sh
 GpusPerRun = Annotated[float | None, typer.Option(help="The same; by default one, where a node has one.")]
 
 
+def _print_version(asked: bool) -> bool:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"arlrepro {version('arlrepro')}")
+        raise typer.Exit
+    return asked
+
+
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """A reproducible replication of ARL-CNN (Zhang et al., IEEE TMI 2019)."""
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"arlrepro {installed('arlrepro')}")
-        raise typer.Exit
 
 
 @data_app.command("download")
@@ -311,12 +318,12 @@ def results(
         return
     for table in comparison.main_tables(study) if study.runs else []:
         typer.echo(table.to_string(line_width=TERMINAL) + "\n")
-    typer.echo(study.about if study.runs else f"no completed runs of {profile}")
+    typer.echo(textwrap.fill(study.about, TERMINAL) if study.runs else f"no completed runs of {profile}")
 
 
 @app.command("baseline")
 def baseline(profile: ProfileName = "isic2017-256", data: Data = "") -> None:
-    """Score lesions by colour alone, and by age and sex alone; archive it, and the runs' figures by group of people."""
+    """Score lesions by colour alone, and by age and sex alone; archive it, and the runs' metrics by group of people."""
     from arlrepro.runs import baselines
 
     for path in baselines.write(profile, data):
@@ -434,11 +441,14 @@ def book(
     publish: Annotated[
         bool, typer.Option("--publish", help="Write the pages of book/<profile>/ that are committed.")
     ] = False,
+    pdf: Annotated[Path | None, typer.Option(help="Print the committed pages into this file instead.")] = None,
 ) -> None:
     """Run the notebooks for a profile and build the site; with --publish, renew the committed pages instead."""
     from arlrepro.book import site as pages
 
-    if not publish:
+    if pdf is not None:
+        typer.echo(f"{pdf}, printed from {pages.report(pdf)}")
+    elif not publish:
         index, seconds = pages.make(profile, data)
         for part, spent in seconds.items():
             typer.echo(f"{part:>20} {spent:6.0f} s")

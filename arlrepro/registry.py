@@ -26,7 +26,7 @@ class Network:
     name: str
     words: str  # as texts and tables call it
     #: Okabe and Ito's colours, which people with any colour vision tell apart: blues for ResNet, warm ones for ARL.
-    #: What is never in one figure with those has colours near to theirs; the deeper network is the lighter.
+    #: What is never in one metric with those has colours near to theirs; the deeper network is the lighter.
     colour: str
     plain: str  # the network without attention that it is compared with; its own name, where it is that one
     attention: str  # what its blocks have more than the plain network's: arl, se, cbam, eca, ran, or nothing

@@ -1,12 +1,14 @@
 """The commands: what works ends with 0, what is wrong with the input with one line and 2, faults in it with 1."""
 
 import json
+import re
 import subprocess
 import sys
 from unittest import mock
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from arlrepro import cli
 from arlrepro.book.tables.comparison import PRINTED
@@ -181,3 +183,21 @@ def test_a_closed_stderr_breaks_nothing(tmp_path):
     command = f"exec 2>&-; {sys.executable} -m arlrepro.cli data synth {tmp_path / 'x'} --side 16 --training 3"
     answer = subprocess.run(["sh", "-c", f"{command} --validation 3 --test 3"], stdout=subprocess.PIPE, text=True)
     assert (answer.returncode, answer.stdout) == (0, f"9 images of 16 px in {tmp_path / 'x'}\n")
+
+
+def test_the_version_is_printed():
+    answer = CliRunner().invoke(cli.app, ["--version"])
+    assert answer.exit_code == 0
+    assert re.fullmatch(r"arlrepro \d+\.\d+\S*\n", answer.output)
+
+
+@pytest.mark.parametrize("profile", ["isic2017-256", "isic2017-256-imagenet"])
+def test_results_fit_100_columns(profile):
+    answer = CliRunner().invoke(cli.app, ["results", "--profile", profile])
+    assert answer.exit_code == 0
+    assert max(map(len, answer.output.splitlines())) <= 100
+
+
+def test_results_without_runs_say_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    assert CliRunner().invoke(cli.app, ["results", "--profile", "paper"]).output == "no completed runs of paper\n"

@@ -93,7 +93,7 @@ def test_a_table_that_names_a_network_or_run_leads_to_its_files_and_command_in_t
     assert {name for name, _ in clicks} >= {"isic2017-256/02_resnet_against_arl.html"}
     for name, target in clicks:
         place = pages[str(Path(name).parent / target.path)].find(id=target.fragment)
-        run = place if place.find("pre") else place.find_parent("article")
+        run = place if place.name == "tbody" else place.find_parent("tbody")
         files = {Path(link["href"]).name for link in run.find_all("a")}
         assert {"config.yaml", "environment.json", "history.csv", "predictions.csv"} <= files, name
         assert "arlrepro train --profile" in run.text, name
@@ -213,6 +213,24 @@ def test_a_patch_shows_more_of_the_lesion_at_a_larger_scale(site, browser):
     page.keyboard.press("End")
     assert float(box.get_attribute("width")) > before[0]
     assert seen.get_attribute("src") != before[1]
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_pointer_over_a_figure_shows_the_value_of_the_point_below_it(site, browser):
+    page = browser.new_page(viewport=DESK, offline=True)
+    page.goto((site / FRONT).as_uri())
+    image = page.locator("article figure img").first
+    image.scroll_into_view_if_needed()
+    box, shown = image.bounding_box(), page.locator(".figure-value")
+    assert not shown.is_visible()
+    lines = page.evaluate("JSON.parse(document.querySelector('script.figure-points').textContent)")
+    published = next(line for line in lines if line["of"] == "published, mean AUC")
+    (left, top, value, _), *_ = published["at"]
+    page.mouse.move(box["x"] + left * box["width"], box["y"] + top * box["height"])
+    assert shown.inner_text() == f"published, mean AUC: difference of test AUCs {value:g}"
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    assert not shown.is_visible()
     page.close()
 
 

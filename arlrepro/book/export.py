@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ NOTHING = "No completed run"
 #: How many points of a line a pointer finds at most, and what matplotlib leaves around a picture, inches.
 MOST_POINTS, PADDING = 50, 0.1
 NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
-#: A cell that holds a value and its interval, as `intervals.Estimate` prints them.
+#: A cell that holds a value and its interval, as `formatting.with_interval` and `signed` print them.
 WITH_INTERVAL = re.compile(rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\]")
 
 
@@ -132,8 +133,7 @@ class DataOf:
         for axis, panel, line in self._lines():
             label = str(line.get_label())
             label = f"line {axis.lines.index(line)}" if label.startswith("_") else label
-            points = np.column_stack([line.get_xdata(), line.get_ydata()])
-            rows += [(panel, label, f"{x:.6g}", f"{y:.6g}") for x, y in points]
+            rows += [(panel, label, f"{x:.6g}", f"{y:.6g}") for x, y in _points(line)]
         return pd.DataFrame(rows, columns=["panel", "line", "x", "y"])
 
     @property
@@ -152,7 +152,7 @@ class DataOf:
         for axis, _, line in self._lines():
             if line.get_transform() != axis.transData:
                 continue  # a line across the axes has no value of its own
-            xy = np.column_stack([np.asarray(one, dtype=np.float64) for one in line.get_data()])
+            xy = _points(line)
             chosen = np.unique(np.linspace(0, len(xy) - 1, min(len(xy), MOST_POINTS)).round().astype(int))
             inches = axis.transData.transform(xy[chosen]) / figure.dpi if len(xy) else np.empty((0, 2))
             parts = (inches - (box.x0, box.y0)) / (box.width, box.height)
@@ -183,12 +183,16 @@ class DataOf:
         )
 
 
+def _points(line: "Line2D") -> Float[np.ndarray, "points 2"]:
+    return np.column_stack([np.asarray(one, dtype=np.float64) for one in (line.get_xdata(), line.get_ydata())])
+
+
 def _tick_words(axis: "Axes") -> dict[float, str]:
     """What stands at the ticks of an x axis that has words, or numbers that are names, in place of its values."""
     return _words(axis.get_xticks(), axis.get_xticklabels())
 
 
-def _words(places: Iterable[float], labels: "Iterable[Text]") -> dict[float, str]:
+def _words(places: Iterable[float | np.number], labels: "Iterable[Text]") -> dict[float, str]:
     ticks = zip(map(float, places), (one.get_text() for one in labels), strict=False)  # a shared axis may have no words
     return {place: word for place, word in ticks if word and not _is_value(word, place)}
 

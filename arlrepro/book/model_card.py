@@ -75,11 +75,11 @@ def _figures(alone: Study, study: Study) -> pd.DataFrame:
     """A row a class that the network of one run scores, and their mean: its figures, and the AUC over all its seeds."""
     (run,), rows = alone.runs, []
     for task, quantities in ROWS.items():
-        found = {name: estimates.known(estimates.figure, alone, run.network, one) for name, one in quantities.items()}
+        found = {name: estimates.known(estimates.metric, alone, run.network, one) for name, one in quantities.items()}
         if not any(found.values()):
             continue
         shown = {METRICS[name]: one.estimate.text() if one else "" for name, one in found.items()}
-        every = estimates.known(estimates.figure, study, run.network, quantities["auc"])
+        every = estimates.known(estimates.metric, study, run.network, quantities["auc"])
         over_seeds = f"{every.estimate.text()} ({formatting.seeds(every.seeds)})" if every else ""
         rows.append({"task": TASK_WORDS[task], **shown, "AUC over all seeds": over_seeds})
     return pd.DataFrame(rows).fillna("")

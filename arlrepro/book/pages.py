@@ -1,6 +1,8 @@
 """An executed notebook as a page: its title, its banner, its links, and nothing that would not come out again."""
 
+import io
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,14 @@ from typing import Any
 import nbformat
 import yaml
 from nbformat import NotebookNode
+from PIL import Image
 
 from arlrepro import profiles, registry
 from arlrepro.book.export import NOTHING
 from arlrepro.paths import root
 
+#: From how many letters on a picture of a page is stored as JPEG, if that makes it lighter.
+HEAVY = 200_000
 FOLDER_OF_A_MACHINE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|tmp|work|mnt|opt|usr|var|content)/[\w.]")
 
 
@@ -135,11 +140,28 @@ def normalise(notebook: NotebookNode, parameters: dict[str, str]) -> NotebookNod
                 label = label.replace(f"@@{name}@@", value)
             cell.metadata["mystnb"]["figure"]["name"] = label
         cell["id"] = f"c{number:03d}"
+        for output in cell.get("outputs", []):
+            if len(output.get("data", {}).get("image/png", "")) > HEAVY:
+                output["data"] = lighter(output["data"])
         if cell.cell_type == "markdown":
             for name, value in parameters.items():
                 cell.source = cell.source.replace(f"@@{name}@@", value)
     notebook.nbformat, notebook.nbformat_minor = 4, 5  # ids are part of the format since 4.5
     return notebook
+
+
+def lighter(data: NotebookNode) -> NotebookNode:
+    """An output whose picture is a JPEG on white where that takes less than half of the PNG: images, not curves."""
+    png = b64decode(data["image/png"])
+    with Image.open(io.BytesIO(png)) as picture:
+        drawn = picture.convert("RGBA")
+    ground = Image.new("RGBA", drawn.size, "white")
+    stored = io.BytesIO()
+    Image.alpha_composite(ground, drawn).convert("RGB").save(stored, "JPEG", quality=88, optimize=True)
+    if 2 * len(stored.getvalue()) > len(png):
+        return data
+    kept = {kind: value for kind, value in data.items() if kind != "image/png"}
+    return nbformat.from_dict({**kept, "image/jpeg": b64encode(stored.getvalue()).decode()})
 
 
 def faults(page: Path) -> list[str]:

@@ -13,7 +13,7 @@ from unittest import mock
 import nbformat
 import yaml
 
-from arlrepro import paths, profiles
+from arlrepro import paths, profiles, storage
 from arlrepro.book.notebooks import BUILD, REUSE, execute
 from arlrepro.book.pages import experiment, faults
 from arlrepro.book.tables import runs
@@ -22,6 +22,10 @@ from arlrepro.paths import RESULTS, root
 from arlrepro.runs import matrix
 
 STAGED = ("arlrepro", "book", "results")  # what pages show or quote; and the files beside them
+
+
+#: The page that says what is in the library, of no use on paper; and who prints.
+REFERENCE, CHROMIUMS = "api", ("chromium", "chromium-browser", "google-chrome")
 
 
 def publish(profile: str) -> list[Path]:
@@ -67,13 +71,7 @@ def stage(profile: str, pages: list[Path]) -> Path:
     Returns:
         The copy's book folder, under ``_build``; no tracked file is changed.
     """
-    copy = root() / BUILD / "staged"
-    shutil.rmtree(copy, ignore_errors=True)
-    for name in STAGED:
-        shutil.copytree(root() / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in root().iterdir():
-        if file.is_file():
-            shutil.copy2(file, copy)
+    copy = _copied("staged")
     archived = copy / RESULTS / profile
     live = paths.live_folder(profile)
     for file in runs.text_files(live):
@@ -98,6 +96,18 @@ def stage(profile: str, pages: list[Path]) -> Path:
     return book
 
 
+def _copied(name: str) -> Path:
+    """A fresh copy under ``_build`` of what the book is made of."""
+    copy = root() / BUILD / name
+    shutil.rmtree(copy, ignore_errors=True)
+    for folder in STAGED:
+        shutil.copytree(root() / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in root().iterdir():
+        if file.is_file():
+            shutil.copy2(file, copy)
+    return copy
+
+
 def _announce(front: Path, profile: str, first: str) -> None:
     """Say below the abstract on the copy's front page, if it is a notebook, that there is a part made here."""
     if front.is_file():
@@ -109,8 +119,8 @@ def _announce(front: Path, profile: str, first: str) -> None:
         nbformat.write(notebook, front)
 
 
-def build(book: Path) -> Path:
-    """Build the site of a book folder; the same as ``jupyter-book build``.
+def build(book: Path, *options: str) -> Path:
+    """Build the site of a book folder; the same as ``jupyter-book build``, with its further options.
 
     Returns:
         The front page, ``_build/html/index.html``.
@@ -119,10 +129,41 @@ def build(book: Path) -> Path:
         RunError: Jupyter Book failed; it has said why.
     """
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [str(jupyter_book), "build", str(book), "--path-output", str(root())]
+    command = [str(jupyter_book), "build", str(book), "--path-output", str(root()), *options]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode != 0:  # warnings and errors go to stderr
         raise RunError(f"{book.relative_to(root())}: jupyter-book could not build the site, see its message above.")
     return root() / BUILD / "html" / "index.html"
+
+
+def report(out: Path) -> Path:
+    """The committed book as one document, a PDF, without the reference of the library.
+
+    Args:
+        out: the file to write.
+
+    Returns:
+        The page that was printed, ``_build/singlehtml/...``, which any browser shows too.
+
+    Raises:
+        RunError: Jupyter Book failed, or there is no Chromium here to print it.
+    """
+    book = _copied("report") / "book"
+    toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf8"))
+    for part in toc.get("parts", []):
+        part["chapters"] = [one for one in part["chapters"] if one["file"] != REFERENCE]
+    (book / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
+    build(book, "--builder", "singlehtml", "-qq")  # links to the reference lead nowhere, as one may expect
+    page = root() / BUILD / "singlehtml" / f"{toc['root']}.html"
+    browser = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if browser is None:
+        raise RunError(f"{page}: no Chromium here to print it ({', '.join(CHROMIUMS)}); print it from another browser")
+    storage.require_writable(out.resolve().parent)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    command = [browser, *options, f"--print-to-pdf={out.resolve()}", page.as_uri()]
+    printed = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if printed.returncode != 0 or not out.is_file():
+        raise RunError(f"{out}: {browser} did not print it: {' '.join(printed.stderr.split())[-300:]}")
+    return page
 
 
 def make(profile: str, data: str = "") -> tuple[Path, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Figures that have no formula for their error: lesions drawn again and again, positives and negatives apart."""
+"""Metrics that have no formula for their error: lesions drawn again and again, positives and negatives apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from arlrepro.progress import bar
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """A figure, its interval, and its values on bootstrap samples (NaN where it is not defined)."""
+    """A metric, its interval, and its values on bootstrap samples (NaN where it is not defined)."""
 
     value: float
     low: float
@@ -25,7 +25,7 @@ class Resampled:
 
     @property
     def estimate(self) -> Estimate:
-        """The figure with its interval.
+        """The metric with its interval.
 
         Raises:
             MetricError: it is the same on every sample, beyond all of them, or not defined on some.
@@ -49,7 +49,7 @@ def resample(
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Resampled]:
-    """Figures on bootstrap samples of the lesions, positives and negatives drawn apart (stratified).
+    """Metrics on bootstrap samples of the lesions, positives and negatives drawn apart (stratified).
 
     The scores are sorted once; a sample is then the number of times that each lesion is drawn, so the time of one grows
     as the lesions do, and memory with it: 33,126 lesions take seconds.
@@ -57,7 +57,7 @@ def resample(
     Args:
         labels: 1 where the lesion has the disease, else 0; two of each at least.
         scores: One a lesion.
-        names: Of figures in `metrics.METRICS`; all are taken from the same samples.
+        names: Of metrics in `metrics.METRICS`; all are taken from the same samples.
         level: Two-sided confidence of the bias-corrected and accelerated interval.
         replicates: How many samples.
         seed: The same labels and seed draw the same lesions, so two networks may be compared sample by sample.
@@ -67,7 +67,7 @@ def resample(
 
     Reason:
         For an AUC of 0.958, plain percentiles cover 92 % at 117 and 483 lesions, the corrected ones 94 %. SciPy's
-        `bootstrap` gives the same samples and intervals, but takes the acceleration from as many figures of all lesions
+        `bootstrap` gives the same samples and intervals, but takes the acceleration from as many metrics of all lesions
         as there are lesions; `leave_one_out` has them in one pass.
 
     Source:
@@ -131,12 +131,12 @@ def _interval(
 
 
 def bootstrap_difference(a: Resampled, b: Resampled, level: float = LEVEL) -> Difference:
-    r"""Any figure of b minus that of a on the same bootstrap samples of the lesions; interval by percentiles.
+    r"""Any metric of b minus that of a on the same bootstrap samples of the lesions; interval by percentiles.
 
     .. math:: p = 2 \min \left( \frac{1 + \#\{d^* \le 0\}}{1 + B}, \frac{1 + \#\{d^* \ge 0\}}{1 + B} \right)
 
     Args:
-        a: The first network's figure, resampled with one seed.
+        a: The first network's metric, resampled with one seed.
         b: The second's, with the same.
         level: Two-sided confidence.
 

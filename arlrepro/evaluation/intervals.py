@@ -1,6 +1,6 @@
-"""How sure is a figure? Intervals for one network's scores on one set of lesions: arrays in, small dataclasses out.
+"""How sure is a metric? Intervals for one network's scores on one set of lesions: arrays in, small dataclasses out.
 
-What every figure shares is here: the interval, its print, and how seeds and lesions are crossed. AUCs are in `delong`,
+What every metric shares is here: the interval, its print, and how seeds and lesions are crossed. AUCs are in `delong`,
 tests of two networks in `comparisons`, the bootstrap in `bootstrap`; what a test set can show before any result is in
 `power`.
 """
@@ -22,14 +22,14 @@ NO_PART = float("nan")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its two-sided interval, 95 % unless the caller asked for another level."""
+    """A metric with its two-sided interval, 95 % unless the caller asked for another level."""
 
     value: float
     low: float
     high: float
 
     def text(self, *marks: float) -> str:
-        """As printed: in three decimals, or as many more as tell the ends from the marks that the figure is held to.
+        """As printed: in three decimals, or as many more as tell the ends from the marks that the metric is held to.
 
         Example:
             >>> Estimate(0.875, 0.8344, 0.91).text(), Estimate(0.875, 0.8344, 0.91).text(0.834)
@@ -176,16 +176,16 @@ def t_difference(value: float, variance: float, degrees: float, level: float, **
 
 
 def crossed(values: Float[np.ndarray, " seeds"], lesion_variance: float, level: float = LEVEL) -> Difference:
-    r"""Mean of a figure over seeds that all met the same lesions: both seeds and lesions could have been others.
+    r"""Mean of a metric over seeds that all met the same lesions: both seeds and lesions could have been others.
 
     .. math:: \operatorname{var} = \underbrace{\max(\bar c, 0)}_{\text{lesions}} + \underbrace{s^2 / S}_{\text{seeds}},
               \qquad \nu = \operatorname{var}^2 \Big/ \frac{(s^2 / S)^2}{S - 1}
 
-    with :math:`\bar c` the mean covariance of two seeds' figures that the common lesions cause, and :math:`s^2` the
-    variance of the figures among the seeds: the analysis of several readers of the same cases, a seed for a reader.
+    with :math:`\bar c` the mean covariance of two seeds' metrics that the common lesions cause, and :math:`s^2` the
+    variance of the metrics among the seeds: the analysis of several readers of the same cases, a seed for a reader.
 
     Args:
-        values: The figure (a difference of two networks, or one network's) in each seed.
+        values: The metric (a difference of two networks, or one network's) in each seed.
         lesion_variance: :math:`\bar c`.
         level: Two-sided confidence, by Student's t with :math:`\nu \ge S - 1` degrees of freedom.
 
@@ -210,7 +210,7 @@ def crossed(values: Float[np.ndarray, " seeds"], lesion_variance: float, level: 
 
 
 def common_covariance(influences: Float[np.ndarray, "seeds lesions"]) -> float:
-    r"""Mean covariance of two seeds' figures through the lesions that both met.
+    r"""Mean covariance of two seeds' metrics through the lesions that both met.
 
     .. math:: \bar c = \frac{1}{S (S - 1)} \textstyle\sum_{s \ne t} \sum_i u_{si} u_{ti}
 
@@ -225,11 +225,11 @@ def common_covariance(influences: Float[np.ndarray, "seeds lesions"]) -> float:
 
 
 def training_noise(values: Float[np.ndarray, " seeds"], influences: Float[np.ndarray, "seeds lesions"]) -> float:
-    r"""How much of the variance of one seed's figure is training noise; the rest is which lesions the test set holds.
+    r"""How much of the variance of one seed's metric is training noise; the rest is which lesions the test set holds.
 
     .. math:: \frac{\sigma^2}{\sigma^2 + \bar v}, \qquad \sigma^2 = s^2 - (\bar v - \bar c)
 
-    with :math:`s^2` the variance of the figures among the seeds, :math:`\bar v` the mean of the seeds' own variances
+    with :math:`s^2` the variance of the metrics among the seeds, :math:`\bar v` the mean of the seeds' own variances
     through the lesions (DeLong's), and :math:`\bar c` the mean covariance of two seeds, see `common_covariance`. The
     seeds met the same lesions, so :math:`s^2` holds the training noise and what of the lesions' part two seeds do not
     share; that is taken off.

@@ -1,7 +1,7 @@
-r"""Every figure of the challenge with each lesion left out in turn, exactly, in one pass over the ROC curve.
+r"""Every metric of the challenge with each lesion left out in turn, exactly, in one pass over the ROC curve.
 
 A lesion at point :math:`r` of the curve (`metrics.Roc`) takes one from the counts of all points :math:`k \ge r` of its
-class. So each figure without it is that of the whole with one term changed, and sums along the curve give them all.
+class. So each metric without it is that of the whole with one term changed, and sums along the curve give them all.
 """
 
 from collections.abc import Callable
@@ -22,19 +22,19 @@ from arlrepro.evaluation.metrics import (
 
 Positives = Integer[np.ndarray, " positives"]  # the point of each positive lesion on the curve
 Negatives = Integer[np.ndarray, " negatives"]
-#: A figure without each positive, and without each negative.
+#: A metric without each positive, and without each negative.
 Values = tuple[Float[np.ndarray, " positives"], Float[np.ndarray, " negatives"]]
 
 
 def without_each(name: str, curve: Roc) -> Values:
-    """A figure of `metrics.METRICS` without each positive lesion, and without each negative one.
+    """A metric of `metrics.METRICS` without each positive lesion, and without each negative one.
 
     Args:
-        name: of the figure.
+        name: of the metric.
         curve: with two lesions of each class at least.
 
     Returns:
-        The values in the order of the curve; NaN where the figure is then not defined.
+        The values in the order of the curve; NaN where the metric is then not defined.
     """
     of_positives, of_negatives = (
         np.repeat(np.arange(len(counts)), np.diff(counts, prepend=0))

@@ -1,7 +1,7 @@
-"""The challenge's figures from labels and scores; one that is not defined raises, it never becomes 0 or 1.
+"""The challenge's metrics from labels and scores; one that is not defined raises, it never becomes 0 or 1.
 
 The definitions are those of the challenge's own scorer (isic-challenge-scoring 5.6.0), except where that one gives 1.0
-to an undefined figure ("a freebie"): here it is a `MetricError`.
+to an undefined metric ("a freebie"): here it is a `MetricError`.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Scores = Float[np.ndarray, " lesions"]
 
 @dataclass(frozen=True)
 class Confusion:
-    """The four counts of a yes-or-no decision, and the figures that follow from them, each in [0, 1].
+    """The four counts of a yes-or-no decision, and the metrics that follow from them, each in [0, 1].
 
     Example:
         >>> Confusion(true_positives=77, false_negatives=40, true_negatives=433, false_positives=50).accuracy
@@ -118,7 +118,7 @@ def as_truth(labels: Labels) -> Bool[np.ndarray, " lesions"]:
 
 
 def _two_classes(metric: str, labels: Labels, scores: Scores) -> Bool[np.ndarray, " lesions"]:
-    """Labels as truth values, where the figure needs a lesion of each class and a number for each lesion."""
+    """Labels as truth values, where the metric needs a lesion of each class and a number for each lesion."""
     truth = as_truth(labels)
     if not np.isfinite(scores).all():
         raise MetricError(f"{metric} needs a finite score for each lesion; {int((~np.isfinite(scores)).sum())} are not")
@@ -279,7 +279,7 @@ def specificity_at_sensitivity(labels: Labels, scores: Scores, sensitivity: floa
 
     Source:
         The scorer of 2017 (`computeSPECMetrics` of ImageMarkup/isic-challenge-scoring, at 0.82, 0.89 and 0.95): the
-        first point of the ROC curve that reaches it. Version 5.6.0 no longer has the figure.
+        first point of the ROC curve that reaches it. Version 5.6.0 no longer has the metric.
 
     Example:
         >>> specificity_at_sensitivity(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.5, 0.1]), 0.95)
@@ -309,7 +309,7 @@ def _confusion_of_curve(name: str) -> Callable[[Roc], float]:
 PROPORTIONS = (*registry.PROPORTIONS, "ppv", "npv")
 SENSITIVITY_OF_PART = 0.80  # above which `auc_above_80_sensitivity` is
 SENSITIVITIES = {f"specificity_at_{round(100 * one)}_sensitivity": one for one in (0.82, 0.89, 0.95)}
-#: Every figure that the challenge reports, by name.
+#: Every metric that the challenge reports, by name.
 METRICS: dict[str, Callable[[Labels, Scores], float]] = {
     "auc": auc,
     "average_precision": average_precision,
@@ -317,7 +317,7 @@ METRICS: dict[str, Callable[[Labels, Scores], float]] = {
     "auc_above_80_sensitivity": partial(auc_above_sensitivity, sensitivity=SENSITIVITY_OF_PART),
     **{name: partial(specificity_at_sensitivity, sensitivity=one) for name, one in SENSITIVITIES.items()},
 }
-#: The same figures from a curve with lesions of both classes, where they are asked for again and again.
+#: The same metrics from a curve with lesions of both classes, where they are asked for again and again.
 OF_CURVE: dict[str, Callable[[Roc], float]] = {
     "auc": _auc,
     "average_precision": _average_precision,

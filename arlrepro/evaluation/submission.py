@@ -1,4 +1,4 @@
-"""Anyone's predictions in the challenge's submission format, scored against the truth: every figure with its interval.
+"""Anyone's predictions in the challenge's submission format, scored against the truth: every metric with its interval.
 
 AUCs have DeLong's interval, proportions Wilson's, the rest a bootstrap over lesions within each class. Against a
 second file: DeLong's paired test for AUCs, McNemar's for accuracy, sensitivity and specificity, the bootstrap else.
@@ -33,7 +33,7 @@ REPLICATES = 1000
 
 @dataclass(frozen=True)
 class TaskScore:
-    """One task: its figures, and the differences from the other file where there is one."""
+    """One task: its metrics, and the differences from the other file where there is one."""
 
     positives: int
     figures: dict[str, Estimate]  # by the names of `metrics.METRICS`, those that are defined
@@ -92,7 +92,7 @@ def score(predictions: Path, truth: Path, against: Path | None = None, replicate
 
 
 def score_task(labels: Labels, ours: Scores, theirs: Scores | None, replicates: int = REPLICATES) -> TaskScore:
-    """Every figure of one task, and its difference from another file's where `theirs` is given."""
+    """Every metric of one task, and its difference from another file's where `theirs` is given."""
     files = {"ours": ours} if theirs is None else {"ours": ours, "theirs": theirs}
     by_bootstrap = [name for name in METRICS if name not in ("auc", "accuracy", "sensitivity", "specificity")]
 
@@ -232,7 +232,7 @@ def _line(name: str, figure: Estimate | None, difference: Difference | None, und
 
 
 def to_json(report: ScoreReport) -> str:
-    """The whole report, unrounded; a figure that is not defined is null and `undefined` says why."""
+    """The whole report, unrounded; a metric that is not defined is null and `undefined` says why."""
     content: dict = {"predictions": str(report.predictions), "truth": str(report.truth)}
     if report.against:
         content["against"] = str(report.against)

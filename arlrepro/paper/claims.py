@@ -76,7 +76,7 @@ class Verdict:
 
     @property
     def found(self) -> str:
-        """The figure with its interval, in words; empty where there is none."""
+        """The metric with its interval, in words; empty where there is none."""
         if np.isnan(self.estimate):
             return ""
         found = Estimate(self.estimate, *self.interval)
@@ -173,7 +173,7 @@ def _outcome(claim: Claim, studies: Mapping[str, Study]) -> Outcome | str:
         return f"no run of the profile {claim.profile} is in the archive."
     try:
         if claim.rule in LEVELS:
-            return estimates.figure(study, claim.networks[0], claim.quantity)
+            return estimates.metric(study, claim.networks[0], claim.quantity)
         return estimates.difference(study, claim.networks, claim.quantity)
     except (RunError, MetricError) as error:
         return f"{error}."
@@ -237,9 +237,9 @@ def _decided(claim: Claim, outcome: Outcome, p_adjusted: float, failed_check: st
 
 
 def level_rule(claim: Claim, found: Estimate) -> tuple[str, str]:
-    """Replicated where the upper end of the interval reaches the published figure; with the reason in words."""
+    """Replicated where the upper end of the interval reaches the published metric; with the reason in words."""
     if claim.effect is None:
-        return CANNOT_TELL, "the published figure is not known to us"
+        return CANNOT_TELL, "the published metric is not known to us"
     if found.high >= claim.effect:
         return REPLICATED, f"the interval reaches the published {claim.effect:.3f}"
     return NOT_REPLICATED, f"the interval ends below the published {claim.effect:.3f}"

@@ -1,4 +1,4 @@
-"""Can a published row be true? The confusion matrices that its rounded figures leave possible, and what follows."""
+"""Can a published row be true? The confusion matrices that its rounded metrics leave possible, and what follows."""
 
 import logging
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class CheckedRow:
 
 
 def possible_matrices(reported: dict[str, Reported], positives: int, lesions: int) -> tuple[Confusion, ...]:
-    """Every confusion matrix whose figures print as reported, found by trying them all.
+    """Every confusion matrix whose metrics print as reported, found by trying them all.
 
     Args:
         reported: Of `accuracy`, `sensitivity` and `specificity` those that are known, at least one.
@@ -70,7 +70,7 @@ def possible_matrices(reported: dict[str, Reported], positives: int, lesions: in
         lesions: All lesions.
 
     Returns:
-        None at all where the figures contradict each other.
+        None at all where the metrics contradict each other.
 
     Example:
         >>> row = {"accuracy": Reported(0.850, 3), "sensitivity": Reported(0.658, 3), "specificity": Reported(0.896, 3)}

@@ -117,7 +117,7 @@ def published_value(network: str, quantity: str) -> float | None:
 
 
 def published_effect(networks: Sequence[str], quantity: str) -> float | None:
-    """The published figure of one network, or that of the second of two minus the first's; None where not known.
+    """The published metric of one network, or that of the second of two minus the first's; None where not known.
 
     Example:
         >>> published_effect(["resnet50", "arl_cnn50"], "melanoma.auc")
@@ -126,7 +126,7 @@ def published_effect(networks: Sequence[str], quantity: str) -> float | None:
     values = [value for one in networks if (value := published_value(one, quantity)) is not None]
     if len(values) < len(networks):
         return None
-    # Reason: printed figures have three decimals; their difference in binary would carry a sixteenth.
+    # Reason: printed metrics have three decimals; their difference in binary would carry a sixteenth.
     return round(values[-1] - (values[0] if len(values) > 1 else 0.0), 6)
 
 
@@ -144,7 +144,7 @@ class Gain:
 
 
 def published_gain(quantity: str) -> Gain | None:
-    """What attention gained in the paper; None where one of the two figures is not known.
+    """What attention gained in the paper; None where one of the two metrics is not known.
 
     Example:
         >>> gain = published_gain("melanoma.auc")

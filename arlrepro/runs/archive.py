@@ -7,7 +7,7 @@ small text files:
 - `environment.json`: versions, device, threads, seconds;
 - `history.csv`: an epoch a row;
 - `attention.csv`: an ARL block a row (no rows for a ResNet);
-- `metrics.json`: the test and validation figures, unrounded;
+- `metrics.json`: the test and validation metrics, unrounded;
 - `predictions.csv`: a lesion a row, scores in [0, 1];
 - what else was measured with the weights, a CSV each (`MEASURES`), where the run has it;
 - `SHA256SUMS`: the SHA-256 of every other file, to which each is held when it is read. Runs made before there was one
@@ -335,7 +335,7 @@ def _lesions(content: bytes) -> pd.DataFrame:
 
 
 def _differ(stored: Any, computed: Any) -> bool:
-    """Whether two metrics differ, interval ends apart: how those are computed may change, the figures cannot."""
+    """Whether two metrics differ, interval ends apart: how those are computed may change, the metrics cannot."""
     if isinstance(computed, dict):
         return not isinstance(stored, dict) or any(
             _differ(stored.get(name), value) for name, value in computed.items() if not name.endswith("_ci")
@@ -344,7 +344,7 @@ def _differ(stored: Any, computed: Any) -> bool:
 
 
 def summary(predictions: pd.DataFrame) -> dict[str, dict]:
-    """Test figures of one network, as `metrics.json` holds them: unrounded, each with its 95 % interval.
+    """Test metrics of one network, as `metrics.json` holds them: unrounded, each with its 95 % interval.
 
     Args:
         predictions: The columns of a run's `predictions.csv`; the scores of a task that the network has not are empty.
@@ -354,7 +354,7 @@ def summary(predictions: pd.DataFrame) -> dict[str, dict]:
         beside the tasks, where the network has both, `mean_auc` and `mean_auc_ci`.
 
     Raises:
-        MetricError: a figure is not defined; the message begins with split and task.
+        MetricError: a metric is not defined; the message begins with split and task.
     """
     return {str(split): _summarise(str(split), lesions) for split, lesions in predictions.groupby("split", sort=False)}
 

@@ -37,7 +37,7 @@ COLOUR, AGE_AND_SEX, SUBGROUPS = "colour.csv", "age-and-sex.csv", "subgroups.csv
 
 #: Ages in years at which a group begins.
 AGES = {"under 40 years": 0, "40 to 59 years": 40, "60 years and over": 60}
-#: Figures of a group, as the archive has them and as a page does.
+#: Metrics of a group, as the archive has them and as a page does.
 OF_GROUP = {"auc": "AUC [95 % CI]", "sensitivity": "SEN [95 % CI]", "specificity": "SPE [95 % CI]"}
 
 
@@ -132,7 +132,7 @@ def score_by_age_and_sex(known: pd.DataFrame) -> pd.DataFrame:
 def write(profile_name: str, data: str = "") -> list[Path]:
     """Write what stands beside a profile's archived runs, because it needs the images or who is on them.
 
-    Scores by colour alone and by age and sex alone; and the figures of the archived runs by sex and age group, in
+    Scores by colour alone and by age and sex alone; and the metrics of the archived runs by sex and age group, in
     cross-validation those of the lesions out of fold, else of the validation lesions. No age or sex itself is written.
 
     Returns:
@@ -198,7 +198,7 @@ def subgroups(study: Study, people: pd.DataFrame, split: str = "validation") -> 
 
 
 def _of_group(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """The figures of `OF_GROUP` with their intervals, NaN where not defined."""
+    """The metrics of `OF_GROUP` with their intervals, NaN where not defined."""
     called = scores[:, 0] > 0.5
     figures: dict[str, Callable[[], Estimate]] = {
         "auc": lambda: estimates.area(truth, scores),

@@ -1,4 +1,4 @@
-"""What the runs of a study say of one quantity: seeds and lesions gathered, a figure or a difference with its interval.
+"""What the runs of a study say of one quantity: seeds and lesions gathered, a metric or a difference with its interval.
 
 A quantity is named as in `metrics.json` (`mean_auc`, `melanoma.auc`, `seborrheic_keratosis.sensitivity`), or a measure
 that has a row a lesion and one of its columns (`focus.share`, `focus_signs.overlap`), or `removal.` and one of the
@@ -40,7 +40,7 @@ Found = TypeVar("Found", Estimate, Difference)
 
 @dataclass(frozen=True)
 class Outcome(Generic[Found]):
-    """A figure of one network, or a difference, with what it was computed from."""
+    """A metric of one network, or a difference, with what it was computed from."""
 
     estimate: Found
     seeds: tuple[int, ...]
@@ -82,8 +82,8 @@ def known(outcome: Callable[..., Outcome[Found]], *given: object) -> Outcome[Fou
     return None
 
 
-def figure(study: Study, network: str, quantity: str) -> Outcome[Estimate]:
-    """A figure of one network, averaged over its seeds.
+def metric(study: Study, network: str, quantity: str) -> Outcome[Estimate]:
+    """A metric of one network, averaged over its seeds.
 
     Args:
         study: the runs.

@@ -44,15 +44,25 @@ def test_the_term_of_a_variant_has_its_size_and_its_worth_block_by_block(compani
     table = networks.terms(STUDY).loc["ARL-CNN14"]
     assert list(table.loc["softmax over channels"].index) == ["all blocks", *(registry.block(one) for one in BLOCKS)]
     of_block = table.loc[("softmax over channels", registry.block(BLOCKS[0]))]
-    assert float(of_block["α M x over x"]) > 0
+    assert float(of_block["α"]) > 0 and of_block["α M x over x"] == "", "made runs have not measured the term by lesion"
     assert of_block["mean AUC lost without it [95 % CI]"] == "+0.000"  # made runs score the same without
     assert table.xs("all blocks", level="block")["runs"].tolist() == [2, 2, 1]
 
 
-def test_the_term_of_a_variant_without_runs_is_empty(companion_archive):
-    row = networks.terms(STUDY).loc["ARL-CNN14"].loc["in the last stage alone"].iloc[0]
-    assert row["runs"] == 0
-    assert (row.drop("runs") == "").all()
+def test_the_term_of_a_variant_without_runs_is_no_row(companion_archive):
+    variants = networks.terms(STUDY).loc["ARL-CNN14"].index.get_level_values("variant")
+    assert "softmax over channels" in variants and "in the last stage alone" not in variants
+
+
+def test_the_term_of_a_stage_is_the_largest_of_its_blocks():
+    sizes = {
+        "stage 4, block 1": {"α": "0.0100", "α M x over x": "2.0e-03"},
+        "stage 4, block 2": {"α": "-0.0200", "α M x over x": "1.0e-03"},
+        "stage 3, block 1": {"α": "0.0300", "α M x over x": "9.0e-03"},
+    }
+    assert networks._of_blocks(sizes, "stage 4") == {"α": "-0.0200 to 0.0100", "α M x over x": "2.0e-03"}
+    assert networks._of_blocks(sizes, "stage 3, block 1") == sizes["stage 3, block 1"]
+    assert networks._of_blocks(sizes, "all blocks") == {}
 
 
 def test_other_networks_are_compared_with_the_studys_resnet(companion_archive):

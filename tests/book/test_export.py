@@ -40,7 +40,7 @@ def test_the_links_below_a_table_hold_both_files_whole():
 
 
 def test_the_page_shows_the_table_itself_and_comes_out_alike():
-    table = comparison.differences(STUDY)
+    table = comparison.spread_over_seeds(STUDY)
     first, second = (Downloadable(table, "differences")._repr_html_() for _ in range(2))
     assert first == second
     assert first.startswith(table._repr_html_())

@@ -1,15 +1,19 @@
 """Pages come out the same each time, whole or not at all; a site built here changes no tracked file."""
 
+import io
 import json
 import os
 import re
 import shutil
 import sys
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from arlrepro.book import notebooks as book_notebooks
 from arlrepro.book import pages as book_pages
@@ -176,6 +180,27 @@ def test_a_normalised_page_hides_its_parameters_and_keeps_no_trace_of_the_run():
     assert set(page.metadata) == {"kernelspec", "language_info"}
 
 
+def stored(picture: np.ndarray) -> nbformat.NotebookNode:
+    """An output of a cell that shows a picture."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return nbformat.from_dict({"image/png": b64encode(file.getvalue()).decode(), "text/plain": "<Figure>"})
+
+
+def test_a_page_keeps_images_as_jpeg_on_white_and_curves_as_png():
+    lines = np.zeros((400, 400, 4), dtype=np.uint8)
+    lines[::20] = (0, 0, 0, 255)
+    curves = stored(lines)
+    assert book_pages.lighter(curves) == curves
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 4), dtype=np.uint8)
+    noise[:40, :, 3] = 0
+    image = book_pages.lighter(stored(noise))
+    assert set(image) == {"image/jpeg", "text/plain"}
+    with Image.open(io.BytesIO(b64decode(image["image/jpeg"]))) as shown:
+        assert shown.getpixel((200, 8)) == (255, 255, 255), "what was clear is white, also on a dark page"
+    assert len(image["image/jpeg"]) * 2 < len(stored(noise)["image/png"])
+
+
 def test_a_section_that_shows_nothing_is_left_out_and_a_figure_that_is_none_has_no_caption():
     def cell(text: str, said: str, tail: str = "") -> list:
         code = nbformat.v4.new_code_cell("1", metadata={"mystnb": {"figure": {"caption": "c"}}})
@@ -293,6 +318,25 @@ def test_the_files_of_a_run_lie_beside_the_pages(checkout):
     (checkout / "results" / "isic2017-256" / "RUN" / "config.yaml").write_text("format: 1\n")
     site = book_site.build(checkout / "book").parent
     assert (site / "results" / "isic2017-256" / "RUN" / "config.yaml").read_text() == "format: 1\n"
+
+
+@pytest.mark.browser
+def test_the_book_is_printed_as_one_pdf_without_the_reference(checkout):
+    if not any(map(shutil.which, book_site.CHROMIUMS)):
+        pytest.skip("no chromium on the PATH: on Debian, apt install chromium")
+    (checkout / "book" / "api.md").write_text("# The library\n")
+    toc = yaml.safe_load((checkout / "book" / "_toc.yml").read_text())
+    toc["parts"].append({"caption": "Reuse", "chapters": [{"file": "api"}]})
+    (checkout / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
+    page = book_site.report(checkout / "report.pdf")
+    assert (checkout / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert "A page" in page.read_text() and "The library" not in page.read_text()
+
+
+def test_without_a_browser_the_page_to_print_is_named(checkout, monkeypatch):
+    monkeypatch.setattr(book_site.shutil, "which", lambda name: None)
+    with pytest.raises(RunError, match=r"intro.html: no Chromium here to print it \(chromium, "):
+        book_site.report(checkout / "report.pdf")
 
 
 def test_a_book_that_does_not_build_is_said(checkout):

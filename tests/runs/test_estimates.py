@@ -27,7 +27,7 @@ def perfect_but_one(seed: int = 0) -> Study:
 
 def test_auc_of_several_seeds_is_their_mean():
     expected = np.mean([roc_auc_score(truth()["melanoma"], scores(0.1, seed)["melanoma"]) for seed in (0, 1, 2)])
-    found = estimates.figure(STUDY, "resnet14", "melanoma.auc")
+    found = estimates.metric(STUDY, "resnet14", "melanoma.auc")
     assert found.estimate.value == pytest.approx(expected)
     assert (found.seeds, found.lesions, found.over) == ((0, 1, 2), LESIONS, "seeds and lesions")
     assert found.estimate.low < expected < found.estimate.high
@@ -37,22 +37,22 @@ def test_figures_of_a_single_seed_are_those_of_its_metrics():
     stored = ONE_SEED.of("arl_cnn14")[0].metrics["test"]
     for quantity in ("melanoma.auc", "seborrheic_keratosis.specificity", "melanoma.sensitivity", "melanoma.accuracy"):
         task, metric = quantity.split(".")
-        found = estimates.figure(ONE_SEED, "arl_cnn14", quantity)
+        found = estimates.metric(ONE_SEED, "arl_cnn14", quantity)
         assert found.estimate.value == pytest.approx(stored[task][metric])
         assert [found.estimate.low, found.estimate.high] == pytest.approx(stored[task][f"{metric}_ci"])
         assert found.over == "lesions alone"
-    assert estimates.figure(ONE_SEED, "arl_cnn14", "mean_auc").estimate.value == pytest.approx(stored["mean_auc"])
+    assert estimates.metric(ONE_SEED, "arl_cnn14", "mean_auc").estimate.value == pytest.approx(stored["mean_auc"])
 
 
 def test_sensitivity_is_eleven_of_twelve():
-    assert estimates.figure(perfect_but_one(), "resnet14", "melanoma.sensitivity").estimate.value == 11 / 12
-    assert estimates.figure(perfect_but_one(), "resnet14", "melanoma.specificity").estimate.value == 1
-    assert estimates.figure(perfect_but_one(), "resnet14", "melanoma.accuracy").estimate.value == 59 / 60
+    assert estimates.metric(perfect_but_one(), "resnet14", "melanoma.sensitivity").estimate.value == 11 / 12
+    assert estimates.metric(perfect_but_one(), "resnet14", "melanoma.specificity").estimate.value == 1
+    assert estimates.metric(perfect_but_one(), "resnet14", "melanoma.accuracy").estimate.value == 59 / 60
 
 
 def test_a_share_that_is_one_in_every_seed_still_has_an_interval():
     runs = tuple(run for seed in (0, 1) for run in perfect_but_one(seed).runs)
-    specificity = estimates.figure(Study(ISIC2017_256, runs), "resnet14", "melanoma.specificity").estimate
+    specificity = estimates.metric(Study(ISIC2017_256, runs), "resnet14", "melanoma.specificity").estimate
     assert specificity.high == 1
     assert 0.9 < specificity.low < 1  # Wilson's, on 48 of 48
 
@@ -82,8 +82,8 @@ def test_a_seed_in_which_one_class_is_missing_has_no_mean_auc():
     study = made_study(GAINS, seeds=(0, 1), profile=separate_tasks())
     runs = tuple(run for run in study.runs if (run.experiment.task, run.seed) != ("melanoma", 1))
     halved = replace(study, runs=runs)
-    assert estimates.figure(halved, "resnet14", "mean_auc").seeds == (0,)
-    assert estimates.figure(halved, "resnet14", "seborrheic_keratosis.auc").seeds == (0, 1)
+    assert estimates.metric(halved, "resnet14", "mean_auc").seeds == (0,)
+    assert estimates.metric(halved, "resnet14", "seborrheic_keratosis.auc").seeds == (0, 1)
 
 
 def test_truth_and_scores_are_arranged_by_seed_class_and_lesion():

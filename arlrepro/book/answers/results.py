@@ -14,7 +14,7 @@ from arlrepro.runs.study import Study, present, read_companions
 
 def results(study: Study) -> Finding:
     """Is ARL better? The pair's metrics and difference, beside what colours alone give."""
-    found = {network: known(estimates.figure, study, network, "mean_auc") for network in study.profile.networks}
+    found = {network: known(estimates.metric, study, network, "mean_auc") for network in study.profile.networks}
     levels = {network: one for network, one in found.items() if one}
     if not levels:
         return nothing(study)
@@ -60,7 +60,7 @@ def noise(gain: Outcome[Difference]) -> str:
         return f"{limit} this comparison: the seeds differ by no more than the choice of lesions explains."
     return (
         f"{limit} this comparison: {found.training_noise:.0%} of the variance of one seed's difference is training "
-        "noise, the rest which lesions the test set holds."
+        "noise, the rest comes from which lesions the test set holds."
     )
 
 
@@ -100,7 +100,7 @@ def at_half(study: Study) -> Finding:
     said = []
     for network in present(study):
         one, two = (
-            known(estimates.figure, study, network, f"melanoma.{name}") for name in ("sensitivity", "specificity")
+            known(estimates.metric, study, network, f"melanoma.{name}") for name in ("sensitivity", "specificity")
         )
         if one and two:
             said.append(

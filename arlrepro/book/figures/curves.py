@@ -142,7 +142,7 @@ def roc(study: Study) -> Drawn:
                 for one in scores[network][:, 0]:
                     false_rate, true_rate, _ = sklearn_metrics.roc_curve(truth[0], one, drop_intermediate=False)
                     curves.append(np.interp(rates, false_rate, true_rate))
-                found = estimates.figure(study, network, f"{task}.auc").estimate
+                found = estimates.metric(study, network, f"{task}.auc").estimate
                 mean_and_range(axis, rates, curves, network, f"{registry.network(network)}  {found.text()}")
                 called = scores[network][:, 0] > 0.5
                 at_half = called[:, ~truth[0]].mean(), called[:, truth[0]].mean()

@@ -72,6 +72,14 @@ def alphas(study: Study) -> Drawn:
     return figure
 
 
+def _size(run: Run, block: str) -> float:
+    """The size of the term over the shortcut: the mean over the test lesions, of older runs that over all at once."""
+    if "terms" in run.measures:
+        table = run.measures["terms"]
+        return float(table.loc[table["block"] == block, "to_shortcut"].mean())
+    return float(run.attention.set_index("block").loc[block, "ratio"])
+
+
 def term_over_training(study: Study) -> Drawn:
     """How the term grew: the size of α in each epoch times the size of M x over x that the trained network has.
 
@@ -83,7 +91,7 @@ def term_over_training(study: Study) -> Drawn:
         return no_runs(study, " of a network with ARL blocks")
     with canvas(1, len(arl), width=1.2 + 4.6 * len(arl), height=3.3, sharey=True) as (figure, axes):
         for axis, network in zip(axes[0], arl, strict=True):
-            runs = study.of(network)
+            runs = [run for run in study.of(network) if "terms" in run.measures] or study.of(network)
             blocks = _blocks(runs[0])
             for block, shade in zip(blocks, _shades(blocks), strict=True):
                 curves = []
@@ -91,7 +99,7 @@ def term_over_training(study: Study) -> Drawn:
                     row = run.attention.set_index("block").loc[block]
                     alpha = run.history.set_index("epoch")[f"alpha_{block}"]
                     if row["alpha"] != 0:
-                        curves.append(alpha.abs() * row["ratio"] / abs(row["alpha"]))
+                        curves.append(alpha.abs() * _size(run, block) / abs(row["alpha"]))
                 for curve in curves if len(curves) > 1 else ():
                     axis.plot(curve.index, curve, color=shade, lw=0.7, alpha=0.45)
                 if curves:

@@ -118,7 +118,7 @@ def sanity(study: Study) -> pd.DataFrame:
     """What a network's maps lose when what it learned is replaced from the output down (cascading randomisation).
 
     Returns:
-        Rows: network and from which part on it is untrained. Columns: the trained network's figure minus that of the
+        Rows: network and from which part on it is untrained. Columns: the trained network's metric minus that of the
         randomised one, with its 95 % interval, and the mean rank correlation of their maps.
     """
     rows = []
@@ -192,10 +192,10 @@ def deletion(study: Study) -> pd.DataFrame:
 
 
 def answer(study: Study) -> pd.DataFrame:
-    """The questions on attention side by side, each with the figure that answers it and what its interval says.
+    """The questions on attention side by side, each with the metric that answers it and what its interval says.
 
     Returns:
-        A row a question and network or pair: the question, of whom, the figure with its 95 % interval, and `yes` where
+        A row a question and network or pair: the question, of whom, the metric with its 95 % interval, and `yes` where
         the interval lies on the side of yes, `no, the reverse` on the other, `inconclusive` where it holds 0; `not
         measured yet` where no run has it, `no seed has both yet` where no two runs to compare have it.
     """

@@ -171,7 +171,7 @@ def _with_interval(figures: dict[str, Any], name: str) -> str:
 
 
 def subgroups(study: Study) -> pd.DataFrame:
-    """The archived figures by sex and age group, or those of a synthetic data set; no rows where there are none."""
+    """The archived metrics by sex and age group, or those of a synthetic data set; no rows where there are none."""
     path = paths.archived_folder(study.profile.name) / SUBGROUPS
     if path.is_file():
         return subgroups_table(pd.read_csv(path))

@@ -27,7 +27,7 @@ from arlrepro.runs.study import Study, every_network, partners, present
 #: The columns of the table of differences.
 DIFFERENCES = [
     *("comparison", "metric", PAPER, OURS, "p", "p (Holm)", "margin", "p (equivalence)"),
-    *("SE, lesions", "SE, seeds", "seeds"),
+    *("SE, lesions", "SE, seeds", "training noise", "seeds"),
 ]
 
 ORIGINS = {
@@ -45,10 +45,10 @@ def networks_of_paper() -> list[str]:
 
 
 def resnet_vs_arl(study: Study) -> pd.DataFrame:
-    """The main table: each network's test figures, the paper's beside ours.
+    """The main table: each network's test metrics, the paper's beside ours.
 
     Returns:
-        Rows: network and task, the networks of the study and those whose published figures are known. Columns: AUC,
+        Rows: network and task, the networks of the study and those whose published metrics are known. Columns: AUC,
         ACC, SEN and SPE at 0.5, each the paper's and ours with its 95 % interval; ours averaged over the seeds, which
         the last columns name with what the interval covers. Empty: not known, or not run.
     """
@@ -62,7 +62,7 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
             for metric, quantity in quantities.items():
                 row[registry.METRICS[metric], PAPER] = formatting.number(published_value(network, quantity))
                 row[registry.METRICS[metric], OURS] = ""
-                if ours := estimates.known(estimates.figure, study, network, quantity):
+                if ours := estimates.known(estimates.metric, study, network, quantity):
                     row[registry.METRICS[metric], OURS] = ours.estimate.text()
                     over = (formatting.seeds(ours.seeds), ours.over)
             row["our runs", "seeds"], row["our runs", "interval over"] = over
@@ -141,7 +141,8 @@ def differences(study: Study) -> pd.DataFrame:
         A row a pair and AUC: the paper's difference of that depth, ours with its interval, p and p after Holm over the
         three AUCs of the pair; the margin of equivalence, which is the paper's difference at 50 layers, and p of the
         claim that ours is smaller than that to both sides (exploratory: the margin was set after a first look); and
-        the standard errors through lesions and through seeds. Pairs without runs are left out.
+        the standard errors through lesions and through seeds; and which proportion of the variance of one seed's
+        difference is training noise, see `comparisons.training_noise`. Pairs without runs are left out.
     """
     rows = []
     for base, other in partners(study):
@@ -178,6 +179,7 @@ def _tests(ours: Outcome[Difference], p_holm: float, margin: float | None) -> di
         "p (equivalence)": formatting.p_value(_equivalence_p(found, margin)),
         "SE, lesions": formatting.number(found.lesion_variance**0.5),
         "SE, seeds": formatting.number(found.seed_variance**0.5),
+        "training noise": "" if np.isnan(found.training_noise) else f"{max(found.training_noise, 0.0):.0%}",
     }
 
 
@@ -206,7 +208,7 @@ def networks(study: Study) -> pd.DataFrame:
         row: dict[tuple[str, str], str] = {}
         over = ""
         for quantity in AUCS:
-            ours = estimates.known(estimates.figure, every, network, quantity)
+            ours = estimates.known(estimates.metric, every, network, quantity)
             row[registry.QUANTITIES[quantity], PAPER] = formatting.number(published_value(network, quantity))
             row[registry.QUANTITIES[quantity], OURS] = ours.estimate.text() if ours else ""
             over = ours.over if ours else over
@@ -242,7 +244,7 @@ def entries(study: Study) -> pd.DataFrame:
         rows.append((ORIGINS[origin], report, *(shown.get(task, "") for task in tasks), sources))
     rows.sort(key=lambda row: list(ORIGINS.values()).index(row[0]))
     for network in study.profile.networks:
-        found = [estimates.known(estimates.figure, study, network, quantity) for quantity in AUCS]
+        found = [estimates.known(estimates.metric, study, network, quantity) for quantity in AUCS]
         shown_ours = [one.estimate.text() if one else "" for one in found]
         seeds = next((formatting.seeds(one.seeds) for one in found if one), "not run")
         rows.append((f"ours, {study.profile.name}", registry.network(network), *shown_ours, seeds))
@@ -251,7 +253,7 @@ def entries(study: Study) -> pd.DataFrame:
 
 
 def main_tables(study: Study) -> list[pd.DataFrame]:
-    """What a terminal shows of a study, the most wanted first: figures, differences and runs; differences of folds."""
+    """What a terminal shows of a study, the most wanted first: metrics, differences and runs; differences of folds."""
     if study.profile.experiment.data.folds:
         return [cross_validated_differences(study), by_fold(study)]
     return [resnet_vs_arl(study), differences(study), runs_table(study)]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from arlrepro import registry
-from arlrepro.book.tables.terms import removal, term_sizes
+from arlrepro.book.tables.terms import removal, sizes, term_sizes
 from arlrepro.errors import RunError
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
@@ -22,7 +22,7 @@ from arlrepro.runs import estimates
 from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, known
 from arlrepro.runs.study import Study, every_network, partners, present, read_companions
 
-QUANTITY = "mean_auc"
+QUANTITY, SIZE = "mean_auc", "α M x over x"
 COLUMNS = ("mean AUC [95 % CI]", "difference [95 % CI]", "p", "compared in", "runs", "started from")
 
 TODAY = "today's way"  # what the benchmark calls a plain PyTorch training
@@ -70,15 +70,18 @@ def terms(study: Study) -> pd.DataFrame:
     for arl in [network for _, network in partners(study) if NETWORKS[network].attention == "arl"]:
         for name, part in parts.items():
             there = Study(part.profile, tuple(part.of(arl)))
-            sizes = {row["block"]: row for row in term_sizes(there).to_dict("records")}
+            found = sizes(there).reset_index()
+            of_block = dict(zip(found["block"], found[SIZE], strict=True)) if len(found) else {}
+            weights = {row["block"]: row["α"] for row in term_sizes(there).to_dict("records")}
+            rows_of = {block: {"α": alpha, SIZE: of_block.get(block, "")} for block, alpha in weights.items()}
             for lost in removal(there).reset_index().to_dict("records"):
-                size = _of_blocks(sizes, lost["α set to 0 in"])
+                size = _of_blocks(rows_of, lost["α set to 0 in"])
                 rows.append(
                     {
                         "network": registry.network(arl),
                         "variant": name,
                         "block": lost["α set to 0 in"],
-                        **{title: size.get(title, "") for title in ("α", "α M x over x")},
+                        **{title: size.get(title, "") for title in ("α", SIZE)},
                         "mean AUC lost without it [95 % CI]": lost["mean AUC"],
                         "p": lost["p, mean AUC"],
                         "runs": len(there.runs),
@@ -94,8 +97,8 @@ def _of_blocks(sizes: Mapping[str, Mapping[str, str]], where: str) -> Mapping[st
     if len(within) < 2:
         return within[0] if within else {}
     alphas = sorted((one["α"] for one in within), key=float)
-    largest = max((one["α M x over x"] for one in within), key=float)
-    return {"α": f"{alphas[0]} to {alphas[-1]}", "α M x over x": largest}
+    largest = max((one[SIZE] for one in within), key=lambda words: float(words.partition(" ")[0] or 0))
+    return {"α": f"{alphas[0]} to {alphas[-1]}", SIZE: largest}
 
 
 def other_networks(study: Study) -> pd.DataFrame:
@@ -113,13 +116,11 @@ def other_networks(study: Study) -> pd.DataFrame:
         for network in part.profile.networks:
             gain = known(estimates.difference, every, (resnets.get(network, network), network), QUANTITY)
             rows[network] = _cells(part, network, gain if network in resnets else None)
-            if network in resnets and gain and len(gain.seeds) < FEWEST_SEEDS:
+            if not (network in resnets and gain and len(gain.seeds) < FEWEST_SEEDS):
+                continue
+            if few := estimates.against_all_seeds(every, resnets[network], network, QUANTITY):
                 whole = f"{formatting.seeds(gain.seeds)} against all of {registry.network(resnets[network])}"
-                few = estimates.against_all_seeds(every, resnets[network], network, QUANTITY)
-                rows[network] |= {
-                    COLUMNS[1]: few.signed() if few else estimates.in_words(gain),
-                    "compared in": whole,
-                }
+                rows[network] |= {COLUMNS[1]: few.signed(), "compared in": whole}
     index = pd.Index([registry.network(network) for network in rows], name="network")
     table = pd.DataFrame(list(rows.values()), index=index, columns=list(COLUMNS))
     return table[: None if study.runs else 0].rename(columns={COLUMNS[1]: "minus ResNet [95 % CI]"})
@@ -127,7 +128,7 @@ def other_networks(study: Study) -> pd.DataFrame:
 
 def _cells(study: Study, network: str, difference: Outcome[Difference] | None = None) -> dict[str, str]:
     """A row's cells; empty where the runs have no answer."""
-    figure: Outcome[Estimate] | None = known(estimates.figure, study, network, QUANTITY)
+    figure: Outcome[Estimate] | None = known(estimates.metric, study, network, QUANTITY)
     planned = sum(one.network.name == network for one in study.profile.experiments()) * len(study.profile.seeds)
     cells = (
         figure.estimate.text() if figure else "",

@@ -1,4 +1,4 @@
-"""Every run that can be looked at: its figures and folder, what made it, the command that makes it again."""
+"""Every run that can be looked at: its metrics and folder, what made it, the command that makes it again."""
 
 import html
 import json
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from IPython.display import HTML
 
 DATA = "/path/to/folder"  # of the real images, in commands
-FIGURES = (
+METRICS_AGAIN = (
     "arlrepro submission {} > scores.csv\narlrepro score scores.csv --truth ISIC-2017_Test_v2_Part3_GroundTruth.csv"
 )
 #: What each file of a run says; paths of the site are those of the repository.
@@ -35,7 +35,7 @@ SAYS = {
     "environment.json": "versions, device, time",
     "history.csv": "loss, validation AUC and α by epoch",
     "attention.csv": "size of the attention term by block",
-    "metrics.json": "test and validation figures, unrounded",
+    "metrics.json": "test and validation metrics, unrounded",
     "predictions.csv": "a score for every lesion",
     "removal.csv": "scores with α set to 0",
     "focus.csv": "energy of the activation map in each lesion's mask",
@@ -150,7 +150,7 @@ def _sheet(run: Run, profile_name: str, anchor: str) -> str:
     settings = html.escape(yaml.safe_dump(to_dict(run.experiment), sort_keys=False))
     commands = f"# Train it again\n{command(run, profile_name)}"
     if run.experiment.data.source != "synthetic":
-        commands += f"\n# Its figures again, from the archived scores\n{FIGURES.format(where)}"
+        commands += f"\n# Its metrics again, from the archived scores\n{METRICS_AGAIN.format(where)}"
     network = registry.network(run.network)
     named = f' id="{anchor}" data-name="{network}"' if anchor else ""
     cells = "".join(f"<td>{html.escape(text)}</td>" for text in _in_a_line(run))
