@@ -3,7 +3,6 @@
 Exit status: 0 done; 1 it ran and something in the input was bad; 2 it could not start.
 """
 
-import os
 import sys
 import textwrap
 import warnings
@@ -14,6 +13,7 @@ import typer
 
 from arlrepro import config, profiles, registry, storage
 from arlrepro.errors import ArlReproError, ConfigError, said, some
+from arlrepro.progress import go_on_unread
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -122,11 +122,9 @@ def synth(
 ) -> None:
     """Draw a synthetic dermoscopy data set, with lesion masks, in the official ISIC-2017 layout."""
     from arlrepro.data.synthetic.dataset import write_dataset
-    from arlrepro.storage import writing
 
     counts = {"training": training, "validation": validation, "test": test}
-    with writing(root):
-        write_dataset(root, seed=seed, side=side, counts=counts)
+    write_dataset(root, seed=seed, side=side, counts=counts)
     typer.echo(f"{sum(counts.values())} images of {side} px in {root}")
 
 
@@ -476,11 +474,9 @@ def _choose_weights(folder: Path | None) -> None:
 
 def main() -> None:
     """Run a command; what a user can mend ends in one line and exit status 2, not in a traceback."""
-    # Reason: what Pillow warns of, a file that may unpack without end, is refused in one line: `data.files`.
+    # Reason: what Pillow warns of, a file that may unpack without end, is refused in one line: `data.files.images`.
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
-    if sys.stderr is None:  # closed, as some schedulers and daemons leave it
-        # Reason: it stays open for as long as the process lives.
-        sys.stderr = Path(os.devnull).open("w", encoding="utf8")  # noqa: SIM115
+    go_on_unread()
     try:
         app()
     except (ArlReproError, OSError) as error:

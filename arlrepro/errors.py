@@ -47,25 +47,23 @@ REMEDIES = {
 }
 
 
-def remedy(error: OSError) -> str:
-    """What to do about an error of the operating system.
-
-    Example:
-        >>> remedy(OSError(errno.ENOSPC, "No space left on device"))
-        'make room on the disk'
-    """
-    return REMEDIES.get(error.errno or 0, "look at the disk and the rights of its folder")
-
-
-def said(error: OSError) -> str:
+def said(error: OSError, where: object = None, fault: str = "") -> str:
     """An error of the operating system as one line: where, what, and what to do.
+
+    Args:
+        error: of the system.
+        where: the file or folder; by default the one that the error names.
+        fault: what could not be done, such as "cannot be written".
 
     Example:
         >>> said(PermissionError(errno.EACCES, "Permission denied", "results/x"))
         'results/x: Permission denied; give yourself the right to it, or name another folder'
+        >>> said(OSError(errno.ENOSPC, "No space left on device"), "runs", "cannot be written")
+        'runs: cannot be written (No space left on device); make room on the disk'
     """
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return f"{where}{error.strerror or error}; {remedy(error)}"
+    where, reason = error.filename if where is None else where, error.strerror or error
+    remedy = REMEDIES.get(error.errno or 0, "look at the disk and the rights of its folder")
+    return f"{'' if where is None else f'{where}: '}{f'{fault} ({reason})' if fault else reason}; {remedy}"
 
 
 def short(value: object) -> str:

@@ -1,9 +1,10 @@
 """Progress for the person at the terminal, never for the page: from a notebook it shows where papermill runs."""
 
 import io
+import os
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -34,9 +35,32 @@ def advance(shown: tqdm, done: int) -> None:
     shown.update(done - shown.n)
 
 
-def _terminal() -> TextIO | None:
+class _Heedless(io.FileIO):
+    """A pipe or terminal that may lose its reader: what nobody reads is dropped, and the work goes on."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def go_on_unread() -> None:
+    """Let this process go on where stderr is closed, as some schedulers leave it, or its reader goes away.
+
+    Reason: bars, and who waits for whom, are a courtesy; a training must not end with the pager that showed them.
+    """
+    if sys.stderr is None:
+        # Reason: it stays open for as long as the process lives.
+        sys.stderr = open(os.devnull, "w", encoding="utf8")  # noqa: SIM115, PTH123
+    elif (heedless := _terminal()) is not None:
+        sys.stderr = heedless
+
+
+def _terminal() -> io.TextIOWrapper | None:
     """The stream behind stderr: in a kernel `sys.stderr` writes to the page, its descriptor still to the terminal."""
     try:
-        return open(sys.stderr.fileno(), "w", buffering=1, closefd=False, encoding="utf8")
-    except (OSError, ValueError, io.UnsupportedOperation):
+        raw = _Heedless(sys.stderr.fileno(), "w", closefd=False)
+    except (AttributeError, OSError, ValueError, io.UnsupportedOperation):
         return None
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf8", errors="backslashreplace", line_buffering=True)

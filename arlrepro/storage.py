@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -10,10 +11,12 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
-from arlrepro.errors import OutputError, RunError, remedy
+from arlrepro.errors import ArlReproError, OutputError, RunError, said, some
 
 #: The SHA-256 of every file beside it, as `sha256sum` writes and checks them.
 MANIFEST = "SHA256SUMS"
@@ -129,7 +132,7 @@ def read_checked(path: Path, sums: Mapping[str, str]) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}); {remedy(error)}") from error
+        raise RunError(said(error, path, "cannot be read")) from error
     if sums and (found := _digest(content)) != sums.get(path.name):
         known = f"its {MANIFEST} says {sums[path.name][:12]}" if path.name in sums else f"not in its {MANIFEST}"
         raise RunError(
@@ -143,14 +146,56 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@contextmanager
+def reading(path: Path, kind: type[ArlReproError], remedy: str, *also: type[ArlReproError]) -> Iterator[None]:
+    """Turn whatever a damaged file, or another one of its name, does to its reader into one line.
+
+    Args:
+        path: of the file.
+        kind: of the error.
+        remedy: what to do.
+        also: errors of the library that do not name the file yet; others pass.
+    """
+    try:
+        yield
+    except (
+        *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
+        *(yaml.YAMLError, *also),
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise kind(f"{path}: {reason if len(reason) < 300 else f'{reason[:300]}...'}; {remedy}") from error
+
+
+def read_json(path: Path, maker: str) -> dict[str, Any]:
+    """The numbers that a command archived.
+
+    Args:
+        path: of the JSON file.
+        maker: the command.
+
+    Raises:
+        RunError: the file is not there, damaged or another one.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: not there; `{maker}` writes it")
+    with reading(path, RunError, f"restore it, or make it again: `{maker}`"):
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
+        return values
+
+
 def check_crcs(path: Path) -> None:
     """Hold a zip archive to the CRC-32s in it, such as those that torch writes and does not look at when it reads.
 
     Raises:
-        ValueError: a byte of its content is not what was written.
+        ValueError: a byte of its content is not what was written, or a part is compressed, as torch compresses none.
         zipfile.BadZipFile: the file is cut off, or no zip archive.
     """
     with zipfile.ZipFile(path) as parts:
+        # Reason: each method of compression has errors of its own, and unpacks whatever it is given.
+        if packed := [part.filename for part in parts.infolist() if part.compress_type != zipfile.ZIP_STORED]:
+            raise ValueError(f"{len(packed)} parts are compressed ({some(packed)}); save it by torch.save")
         if (damaged := parts.testzip()) is not None:
             raise ValueError(f"{damaged} is damaged")
 
@@ -200,4 +245,4 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); {remedy(error)}") from error
+        raise OutputError(said(error, path, "cannot be written")) from error

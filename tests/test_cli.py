@@ -1,9 +1,12 @@
 """The commands: what works ends with 0, what is wrong with the input with one line and 2, faults in it with 1."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from unittest import mock
 
 import pandas as pd
@@ -161,6 +164,52 @@ def test_an_output_that_cannot_be_written_is_one_line_that_does_not_ask_for_room
     assert "Traceback" not in answer.stderr
 
 
+def read_only(folder: Path) -> list[str | Path]:
+    """What goes before a command so that a folder cannot be written by it, whoever runs it."""
+    mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    before = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, folder]
+    if shutil.which("unshare") is None or subprocess.run([*before, "true"], capture_output=True).returncode:
+        pytest.skip("no read-only mount here: this system lends no name space")
+    return before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ("book --profile isic2017-256", "_build"),
+        ("book --profile isic2017-256 --publish", "_build"),
+        ("book --profile smoke", "_build"),
+        ("train --profile smoke --network resnet14", "runs/smoke"),
+        ("data synth {0}/x --side 16", "x"),
+        ("results --out {0}/x", "x"),
+    ],
+)
+def test_in_a_read_only_checkout_one_line_says_so(tmp_path, arguments, place):
+    command = [*read_only(tmp_path), sys.executable, "-m", "arlrepro.cli", *arguments.format(tmp_path).split()]
+    environment = {**os.environ, "ARLREPRO_ROOT": str(tmp_path)}
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.splitlines()[-1] == (
+        f"arlrepro: {tmp_path}/{place}: cannot be written (Read-only file system); it lies on a read-only disk: name "
+        "another folder"
+    )
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("arguments", [["book", "--profile", "isic2017-256"], ["train", "--network", "resnet14"]])
+def test_a_checkout_without_the_right_to_write_is_one_line(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["arlrepro", *arguments])
+    monkeypatch.setattr(Path, "mkdir", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith("cannot be written (Permission denied); give yourself the right to it, or name another folder")
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -177,6 +226,39 @@ def test_whatever_the_system_refuses_is_one_line_with_its_own_remedy(monkeypatch
     with pytest.raises(SystemExit, match="2"):
         cli.main()
     assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.parametrize("limit", [7, 10, 12])
+@pytest.mark.parametrize(
+    "arguments", ["data synth {0}/x --side 16 --training 3 --validation 3 --test 3", "score {0} --truth {0}"]
+)
+def test_a_limit_on_open_files_is_one_line_or_no_hindrance(tmp_path, limit, arguments):
+    command = f"ulimit -n {limit}; {sys.executable} -m arlrepro.cli {arguments.format(tmp_path)}"
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert answer.returncode in (0, 2) and "Traceback" not in answer.stderr
+    if "Too many open files" in answer.stderr:
+        assert answer.stderr.rstrip().endswith("raise the limit on open files (ulimit -n)")
+
+
+@pytest.mark.parametrize("reader", ["true", "head -c 1", "head -n 1"])
+def test_a_reader_of_stderr_that_goes_away_ends_no_work(tmp_path, reader):
+    """The given fault: a bar that nobody reads ended the command."""
+    command = f"{sys.executable} -m arlrepro.cli data synth {tmp_path / 'x'} --side 16 --training 30"
+    shell = f"{{ {{ {command} --validation 3 --test 3; echo status $? >&3; }} 2>&1 1>&3 | {reader} >/dev/null; }} 3>&1"
+    answer = subprocess.run(["sh", "-c", shell], capture_output=True, text=True)
+    assert answer.stdout == f"36 images of 16 px in {tmp_path / 'x'}\nstatus 0\n"
+    assert answer.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", ["results", "score {0}/predictions.csv --truth {0}/truth.csv --json"])
+@pytest.mark.parametrize("reader", ["true", "head -n 1"])
+def test_a_reader_of_stdout_that_goes_away_is_no_traceback(tmp_path, arguments, reader):
+    table = pd.DataFrame({"image_id": list("abcd"), "melanoma": [0, 1, 0, 1], "seborrheic_keratosis": [1, 0, 0, 0]})
+    for name in ("predictions", "truth"):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    command = f"{sys.executable} -m arlrepro.cli {arguments.format(tmp_path)} | {reader} >/dev/null"
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in answer.stderr and "BrokenPipe" not in answer.stderr
 
 
 def test_a_closed_stderr_breaks_nothing(tmp_path):

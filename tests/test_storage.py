@@ -102,6 +102,17 @@ def test_a_damaged_manifest_vouches_for_nothing(tmp_path, text):
         assert storage.read_sums(tmp_path) == {}
 
 
+@pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b"\xff", b"[" * 100_000, b"9" * 5000])
+def test_archived_numbers_that_are_not_there_or_damaged_are_one_line(tmp_path, content):
+    path = tmp_path / "benchmark.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        storage.read_json(path, "make bench")
+    said = str(caught.value)
+    assert said.startswith(f"{path}: ") and "`make bench`" in said and "\n" not in said
+
+
 def test_one_waits_for_the_other_and_says_so(tmp_path, capsys):
     path, order = tmp_path / "new" / "run", []
 

@@ -40,10 +40,11 @@ def publish(profile: str) -> list[Path]:
     Raises:
         ConfigError: There is no such profile, or its images are synthetic: such pages are made live, never committed.
         RunError: A cell failed, wrote to stderr or names a folder of this machine. No page is replaced then.
+        OutputError: The checkout cannot be written.
     """
     if profiles.profile(profile).experiment.data.source == "synthetic":
         raise ConfigError(f"profile {profile} is run live and has no archive to publish: use `arlrepro book` alone")
-    (root() / BUILD).mkdir(exist_ok=True)
+    storage.require_writable(root() / BUILD)
     return [
         *_replace_pages(root() / "book" / profile, profile),
         *_replace_pages(root() / "book" / REUSE, "smoke", REUSE),
@@ -175,8 +176,12 @@ def make(profile: str, data: str = "") -> tuple[Path, dict[str, float]]:
 
     Returns:
         The front page, and the seconds that each part took.
+
+    Raises:
+        OutputError: The checkout cannot be written.
     """
     data = str(Path(data).resolve()) if data else ""
+    storage.require_writable(root() / BUILD)
     start = time.perf_counter()
     matrix.open_study(profile, data)  # the notebooks open it too: what is long has its own progress bar and time
     trained = time.perf_counter()

@@ -19,9 +19,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from arlrepro import storage
-from arlrepro.data.files import crc32s, decode_image, decode_mask
+from arlrepro.data.files.images import decode_image, decode_mask
+from arlrepro.data.files.stored import crc32s
 from arlrepro.data.isic import IsicDataset
-from arlrepro.errors import ConfigError, DatasetError, remedy, some
+from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.progress import bar
 
 #: Raised when the same source and side no longer give the same pixels.
@@ -62,7 +63,8 @@ def prepare(dataset: IsicDataset, side: int, folder: Path | None = None, workers
         The array, memory-mapped and read-only, its rows in the order of ``dataset.lesions``.
 
     Raises:
-        DatasetError: an image or mask does not decode, or the disk is too full.
+        DatasetError: an image or mask does not decode, or there is too little room for all of them.
+        OutputError: the folder cannot be written.
         ConfigError: side below 1.
     """
     if side < 1:
@@ -70,12 +72,9 @@ def prepare(dataset: IsicDataset, side: int, folder: Path | None = None, workers
     folder = Path("data/cache") / f"{dataset.fingerprint[:12]}-{side}" if folder is None else Path(folder)
     manifest = _manifest(dataset, side)
     if (finished := _open(folder, manifest)) is None:
-        try:
-            with storage.alone(folder, "prepares it"):
-                if (finished := _open(folder, manifest)) is None:
-                    finished = _build(dataset, folder, manifest, workers or os.cpu_count() or 1)
-        except OSError as error:
-            raise DatasetError(f"{folder}: cannot be written ({error.strerror or error}); {remedy(error)}") from error
+        with storage.writing(folder), storage.alone(folder, "prepares it"):
+            if (finished := _open(folder, manifest)) is None:
+                finished = _build(dataset, folder, manifest, workers or os.cpu_count() or 1)
     return finished
 
 
@@ -97,6 +96,24 @@ def reopen(folder: Path, fingerprint: str) -> ImageArray | None:
         return None
 
 
+def require_whole(pixels: np.memmap) -> None:
+    """Look whether a mapped file is as long as when it was opened: to read beyond its end would end the process.
+
+    Reason: the system says that by a signal (SIGBUS), of which Python makes no error. A look takes microseconds, and so
+    one goes before every batch.
+
+    Raises:
+        DatasetError: it was cut off.
+    """
+    # Reason: the open file is asked, not its name, under which another array may lie by now.
+    there, needed = pixels._mmap.size(), pixels.offset + pixels.nbytes  # type: ignore[attr-defined]
+    if there < needed:
+        raise DatasetError(
+            f"{pixels.filename}: was cut off to {there} of {needed} bytes while it was read. Start again: the images "
+            "are decoded anew, and a training goes on from its checkpoint."
+        )
+
+
 def _manifest(dataset: IsicDataset, side: int) -> dict[str, Any]:
     """What determines every row: two arrays with equal manifests are equal."""
     crcs, mask_crcs = dataset.image_crc32s, crc32s(dataset.masks)
@@ -111,11 +128,11 @@ def _open(folder: Path, manifest: dict[str, Any]) -> ImageArray | None:
     """Open an array if there is one, of just this manifest, each of its blocks as it was written."""
     try:
         stored = json.loads((folder / MANIFEST).read_text())
-        blocks = stored.pop("blocks")
+        del stored["blocks"]
         if stored != manifest:
             return None
-        if damage := _damage(folder, blocks):
-            print(f"{damage}; the images are decoded again. Look at the disk if this comes back.", file=sys.stderr)
+        if found := damage(folder):
+            print(f"{found}; the images are decoded again. Look at the disk if this comes back.", file=sys.stderr)
             return None
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):  # not there, or no manifest
         return None
@@ -183,8 +200,13 @@ def _block_crcs(path: Path, workers: int) -> list[int]:
         return list(threads.map(crc, range(0, path.stat().st_size, BLOCK)))
 
 
-def _damage(folder: Path, blocks: dict[str, list[int]]) -> str:
-    """Which blocks of the arrays are not what was written, in words; empty where all are."""
+def damage(folder: Path) -> str:
+    """Which blocks of an array are not what was written, in words; empty where all are.
+
+    Reason: every byte is read once, as a process opens the array, not at each pass over it; what a look takes beside a
+    pass of training is measured by `benchmarks.checksums` and stands on the book's page on reliability.
+    """
+    blocks = json.loads((folder / MANIFEST).read_text())["blocks"]
     for path in _arrays(folder):
         found, written = _block_crcs(path, os.cpu_count() or 1), blocks.get(path.name)
         if found != written:

@@ -14,7 +14,6 @@ import pandas as pd
 from jaxtyping import Integer
 from sklearn.model_selection import StratifiedGroupKFold
 
-from arlrepro import storage
 from arlrepro.config import DataConfig, Experiment
 from arlrepro.data import cache, isic
 from arlrepro.data.synthetic import dataset as synthetic
@@ -22,7 +21,6 @@ from arlrepro.data.synthetic import scene, signs
 from arlrepro.errors import ConfigError
 from arlrepro.paths import root
 from arlrepro.registry import CLASSES
-from arlrepro.storage import writing
 
 DEFAULT_DATA = Path("data/isic2017")
 EXTRA = "extra"  # folder beside the official files, as `arlrepro data extra` makes it
@@ -58,9 +56,7 @@ def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
         kind = f"synthetic-{config.side}px-{'-'.join(str(count) for count in counts.values())}-{drawing()}"
         folder = root() / "data" / kind
         if not folder.is_dir():
-            with writing(folder), storage.alone(folder, "draws it"):
-                if not folder.is_dir():  # drawn by the process that was waited for
-                    synthetic.write_dataset(folder, side=config.side, counts=counts)
+            synthetic.write_dataset(folder, side=config.side, counts=counts)
         return isic.read_dataset(folder)
     where = data or os.environ.get("ARLREPRO_DATA") or str(root() / DEFAULT_DATA)
     if not data and where == os.environ.get("ARLREPRO_DATA") and not Path(where).is_absolute():

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from arlrepro.data.check import OFFICIAL_LABELS
-from arlrepro.data.files import StoredFile, decode_image, decode_mask
+from arlrepro.data.files.images import decode_image, decode_mask
+from arlrepro.data.files.stored import StoredFile
 from arlrepro.data.isic import OFFICIAL, read_dataset
 from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.progress import bar

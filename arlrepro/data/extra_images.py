@@ -21,7 +21,9 @@ from PIL import Image
 
 from arlrepro.data.download import get, patient_session
 from arlrepro.data.duplicates import near_duplicates, thumbnail
-from arlrepro.data.files import StoredFile, decode_image, read_table
+from arlrepro.data.files.images import decode_image
+from arlrepro.data.files.stored import StoredFile
+from arlrepro.data.files.tables import read_table
 from arlrepro.data.isic import IsicDataset, read_dataset
 from arlrepro.errors import DatasetError, some
 from arlrepro.progress import bar

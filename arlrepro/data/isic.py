@@ -6,7 +6,7 @@ HAM10000 as its archives serve it. They are told apart by what the tables hold, 
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -16,31 +16,30 @@ import pandas as pd
 from jaxtyping import Bool
 from PIL import Image
 
-from arlrepro.data.files import (
-    DOWNSAMPLED,
-    Listing,
-    StoredFile,
-    crc32s,
-    decode_image,
-    decode_mask,
-    find,
-    list_files,
-    merged,
-    read_header,
-    read_table,
-    without_suffix,
+from arlrepro.data.files.images import decode_image, decode_mask
+from arlrepro.data.files.listing import Listing, list_files, merged
+from arlrepro.data.files.stored import StoredFile, crc32s, find
+from arlrepro.data.files.tables import DOWNSAMPLED, read_header
+from arlrepro.data.labels import (
+    Report,
+    labelled,
+    refuse,
+    report_rows,
+    require,
+    table_at,
+    table_files,
+    table_of_images,
+    tables_with,
+    with_people,
 )
 from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.registry import CLASSES, SPLITS
 
 #: The official name of each split.
 OFFICIAL = {"training": "ISIC-2017_Training", "validation": "ISIC-2017_Validation", "test": "ISIC-2017_Test_v2"}
-UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none")  # ages and sexes, as the official CSVs and HAM10000's write them
 
-_LABELS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 _MASK = "_segmentation"  # ends the name of a lesion mask
 _NO_IMAGE = ("_superpixels", _MASK)  # end the names of what lies beside the images to classify
-_TABLE_SUFFIXES = (".csv", ".tab", ".tsv", ".txt", "")
 _HAM10000 = ("lesion_id", "image_id", "dx")  # what its table has, whatever its name
 #: Other data sets by columns of their tables, for the message on a layout that is not read.
 _OTHER_LAYOUTS = {
@@ -51,18 +50,6 @@ _OTHER_LAYOUTS = {
     "HAM10000's pixels without its images": ("pixel0000", "label"),
     "Derm7pt": ("derm", "diagnosis"),
 }
-
-#: Told of each fault: where, what, which (every offender), what to do. Reading goes on without the offenders.
-Report = Callable[[object, str, Sequence[str], str], None]
-
-
-def refuse(where: object, what: str, which: Sequence[str], remedy: str) -> None:
-    """The usual report: the first fault ends the reading.
-
-    Raises:
-        DatasetError: always.
-    """
-    raise DatasetError(f"{where}: {what}: {some(which)}. {remedy}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +140,7 @@ def read_dataset(root: Path, splits: Sequence[str] = SPLITS, report: Report = re
         raise DatasetError(f"{root}: may not be read. Ask its owner for the right (chmod +rx).")
     if any((root / f"{name}_Part3_GroundTruth.csv").exists() for name in OFFICIAL.values()):
         return _joined([_read_official_split(root, split, report) for split in SPLITS if split in splits], report)
-    if _tables(root, _HAM10000):
+    if tables_with(root, _HAM10000):
         return _of_splits(read_ham10000(root, report), splits)
     return _of_splits(_read_plain(root, report), splits)
 
@@ -189,16 +176,16 @@ def read_ham10000(root: Path, report: Report = refuse) -> IsicDataset:
         Tschandl, Rosendahl, Kittler, Scientific Data 5:180161, 2018.
     """
     root = Path(root)
-    tables = _tables(root, _HAM10000)
+    tables = tables_with(root, _HAM10000)
     if not tables:
         raise DatasetError(
             f"{root}: no table of HAM10000, with columns {', '.join(_HAM10000)}. Put HAM10000_metadata.csv there."
         )
     labels_csv, table = next(iter(tables.items()))
-    _require(table, ("image_id", "lesion_id", "dx", "age", "sex"), labels_csv)
+    require(table, ("image_id", "lesion_id", "dx", "age", "sex"), labels_csv)
     is_melanoma, is_bkl = (table["dx"].eq(dx).map({True: "1", False: "0"}) for dx in ("mel", "bkl"))
     table = table.assign(melanoma=is_melanoma, seborrheic_keratosis=is_bkl).rename(columns={"age": "age_approximate"})
-    lesions = _with_people(_lesions(table, labels_csv, "test", report, ["lesion_id", "dx"]), table, labels_csv, report)
+    lesions = with_people(labelled(table, labels_csv, "test", report, ["lesion_id", "dx"]), table, labels_csv, report)
     archives = sorted(path for path in root.iterdir() if path.name.lower().startswith("ham10000_"))
     listings = [list_files(place) for place in (root, *(path for path in archives if path.suffix.lower() == ".zip"))]
     return _with_files(root, lesions, listings, listings, "official", report)
@@ -206,18 +193,18 @@ def read_ham10000(root: Path, report: Report = refuse) -> IsicDataset:
 
 def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
     name = OFFICIAL[split]
-    labels_csv = _table_at(root, f"{name}_Part3_GroundTruth.csv")
+    labels_csv = table_at(root, f"{name}_Part3_GroundTruth.csv")
     data = find(root, f"{name}_Data")
     if data is None:
         raise DatasetError(f"{root}: neither {name}_Data.zip nor the folder {name}_Data. Run `arlrepro data download`.")
-    listing, labels = list_files(data), _table_of_images(labels_csv)
-    lesions = _lesions(labels, labels_csv, split, report)
+    listing, labels = list_files(data), table_of_images(labels_csv)
+    lesions = labelled(labels, labels_csv, split, report)
     for metadata_csv in [file for file in listing.files if file.name.endswith("_metadata.csv")][:1]:
-        people = _table_of_images(metadata_csv)
-        lesions = _with_people(lesions, people, metadata_csv, report)
+        people = table_of_images(metadata_csv)
+        lesions = with_people(lesions, people, metadata_csv, report)
         is_foreign = ~people["image_id"].isin(labels["image_id"])
-        _report_rows(people, is_foreign, f"name no lesion of {labels_csv.base}", "Remove them.", metadata_csv, report)
-        _report_rows(people, people["image_id"].duplicated(), "repeat an id", "Keep one of each.", metadata_csv, report)
+        report_rows(people, is_foreign, f"name no lesion of {labels_csv.base}", "Remove them.", metadata_csv, report)
+        report_rows(people, people["image_id"].duplicated(), "repeat an id", "Keep one of each.", metadata_csv, report)
     # The test split's automatic masks are a network's, published with Mahbod et al. 2020; a person's are preferred.
     sources = {"official": f"{name}_Part1_GroundTruth", "automatic": f"{name}_auto_masks_SkinFPN"}
     for mask_source, archive in sources.items():
@@ -227,7 +214,7 @@ def _read_official_split(root: Path, split: str, report: Report) -> IsicDataset:
 
 
 def _read_plain(root: Path, report: Report) -> IsicDataset:
-    tables = _tables(root, ("image_id",))
+    tables = tables_with(root, ("image_id",))
     if len(tables) != 1:
         raise DatasetError(
             f"{root}: no {OFFICIAL['training']}_Part3_GroundTruth.csv, and {len(tables)} CSVs with a column image_id. "
@@ -235,108 +222,27 @@ def _read_plain(root: Path, report: Report) -> IsicDataset:
             "image_id,melanoma,seborrheic_keratosis."
         )
     [(labels_csv, table)] = tables.items()
-    lesions = _lesions(table, labels_csv, "test", report)
+    lesions = labelled(table, labels_csv, "test", report)
     if "age_approximate" in table.columns:
-        lesions = _with_people(lesions, table, labels_csv, report)
+        lesions = with_people(lesions, table, labels_csv, report)
     listings = [list_files(root)]
     return _with_files(root, lesions, listings, listings, "own", report)
-
-
-def _table_files(root: Path) -> list[StoredFile]:
-    """What may be a table in a folder itself, by name; hidden files are none."""
-    paths = [path for path in root.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES and path.name[0] != "."]
-    return [StoredFile(root, path.name, path.stat().st_size) for path in sorted(paths) if path.is_file()]
-
-
-def _tables(root: Path, columns: Sequence[str]) -> dict[StoredFile, pd.DataFrame]:
-    """The tables in a folder that have these columns, read whole."""
-    found = {}
-    for file in _table_files(root):
-        # Reason: a small CSV that cannot be read is an error; of other files only those with the columns are tables.
-        if set(columns) <= set(read_header(file)) or (file.suffix == ".csv" and file.size < 2**20):
-            table = _table_of_images(file)
-            if set(columns) <= set(table.columns):
-                found[file] = table
-    return found
-
-
-def _table_of_images(file: StoredFile) -> pd.DataFrame:
-    """A table, the ids in it as the files bear them."""
-    table = read_table(file)
-    if "image_id" in table:
-        table["image_id"] = table["image_id"].map(without_suffix)
-    return table
 
 
 def _likeness(root: Path) -> str:
     """A sentence on what a folder looks like that is not read; nothing if it looks like nothing known."""
     inside = sorted(path for path in root.iterdir() if path.is_dir())
     for place in (root, *inside):
-        for file in _table_files(place):
+        for file in table_files(place):
             columns = set(read_header(file))
             for layout, of_it in _OTHER_LAYOUTS.items():
                 if set(of_it) <= columns:
                     return f"{file} looks like {layout}, which is not read as it is. "
     for place in inside:
         official = any((place / f"{name}_Part3_GroundTruth.csv").exists() for name in OFFICIAL.values())
-        if official or any("image_id" in read_header(file) for file in _table_files(place)):
+        if official or any("image_id" in read_header(file) for file in table_files(place)):
             return f"{place} looks like a data set; name that folder. "
     return ""
-
-
-def _table_at(root: Path, name: str) -> StoredFile:
-    if not (root / name).is_file():
-        raise DatasetError(f"{root}: no {name}. Run `arlrepro data download`, or name the right folder with --data.")
-    return StoredFile(root, name, (root / name).stat().st_size)
-
-
-def _require(table: pd.DataFrame, columns: Sequence[str], where: StoredFile) -> None:
-    if missing := [column for column in columns if column not in table.columns]:
-        raise DatasetError(f"{where}: no column {some(missing)}; it has {some(list(table.columns), 20)}.")
-
-
-def _report_rows(table: pd.DataFrame, is_bad: pd.Series, what: str, remedy: str, where: object, report: Report) -> None:
-    if is_bad.any():
-        ids = table["image_id"][is_bad]
-        report(where, f"{len(ids)} of {len(table)} rows {what}", [repr(text) for text in ids.unique()], remedy)
-
-
-def _lesions(
-    table: pd.DataFrame, where: StoredFile, split: str, report: Report, also: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Split and labels by image id, of the rows of a label CSV that can be used; the others are reported."""
-    _require(table, ("image_id", *CLASSES), where)
-    if "split" not in table.columns:
-        table = table.assign(split=split)
-    labels = table[list(CLASSES)].apply(lambda column: column.map(_LABELS))
-    is_bad = {
-        "have an id that is no file name": (~table["image_id"].map(_is_file_name), "Rename them."),
-        "repeat an id": (table["image_id"].duplicated(), "Keep one row of each."),
-        "have a label that is neither 0 nor 1": (labels.isna().any(axis=1), "Mend them."),
-        "are both melanoma and seborrheic keratosis": (labels.eq(1).all(axis=1), "A lesion is one of them at most."),
-        "are of an unknown split": (~table["split"].isin(SPLITS), f"Known are {', '.join(SPLITS)}."),
-    }
-    for what, (rows, remedy) in is_bad.items():
-        _report_rows(table, rows, what, remedy, where, report)
-    usable = ~pd.concat([rows for rows, _ in is_bad.values()], axis=1).any(axis=1)
-    lesions = table[["image_id", "split"]].join(labels)[usable].astype(dict.fromkeys(CLASSES, "int8"))
-    return lesions.assign(age=np.nan, sex="").join(table[list(also)]).set_index("image_id")
-
-
-def _with_people(lesions: pd.DataFrame, table: pd.DataFrame, where: StoredFile, report: Report) -> pd.DataFrame:
-    """Add age (years, NaN unknown) and sex ("" unknown); an entry that is neither is reported and left unknown."""
-    _require(table, ("image_id", "age_approximate", "sex"), where)
-    table = table.assign(sex=table["sex"].str.lower())
-    age = pd.to_numeric(table["age_approximate"], errors="coerce")
-    age = age.where(age.between(0, 120))
-    is_bad = {
-        "have an age not from 0 to 120": age.isna() & ~table["age_approximate"].str.lower().isin(UNKNOWN),
-        "have a sex not female or male": ~table["sex"].isin(["female", "male", *UNKNOWN]),
-    }
-    for what, rows in is_bad.items():
-        _report_rows(table, rows, what, "Write unknown where it is.", where, report)
-    people = table.assign(age=age).drop_duplicates("image_id").set_index("image_id").reindex(lesions.index)
-    return lesions.assign(age=people["age"], sex=people["sex"].where(people["sex"].isin(["female", "male"]), ""))
 
 
 def _with_files(
@@ -358,7 +264,7 @@ def _with_files(
     for listing in listings if mask_listings is listings else (*listings, *mask_listings):
         skipped = merged(skipped, listing.skipped)
     image_of, mask_of = (
-        _for_lesions(_by_id(files, ending, report), lesions.index) for files, ending in ((images, ""), (masks, _MASK))
+        _forlabelled(_by_id(files, ending, report), lesions.index) for files, ending in ((images, ""), (masks, _MASK))
     )
     without = [image_id for image_id in lesions.index if image_id not in image_of]
     place = images[0].container if images else root
@@ -435,7 +341,7 @@ def _by_id(files: Sequence[StoredFile], ending: str, report: Report) -> dict[str
     return by_id
 
 
-def _for_lesions(files: Mapping[str, StoredFile], image_ids: pd.Index) -> dict[str, StoredFile]:
+def _forlabelled(files: Mapping[str, StoredFile], image_ids: pd.Index) -> dict[str, StoredFile]:
     """Files by the ids of the table, which may have the ending `_downsampled` where they have not, or the reverse."""
     plain = {image_id.removesuffix(DOWNSAMPLED): image_id for image_id in image_ids}
     wanted = set(image_ids)
@@ -443,8 +349,3 @@ def _for_lesions(files: Mapping[str, StoredFile], image_ids: pd.Index) -> dict[s
         image_id if image_id in wanted else plain.get(image_id.removesuffix(DOWNSAMPLED), image_id): file
         for image_id, file in sorted(files.items(), key=lambda one: one[0] in wanted)  # its own name is the last word
     }
-
-
-def _is_file_name(text: str) -> bool:
-    is_usual = text.isprintable() and not set(text) & set('/\\:*?<>|"')
-    return is_usual and 0 < len(text) <= 200 and not text.startswith(".")

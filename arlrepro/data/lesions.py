@@ -26,6 +26,7 @@ class Lesions:
     pixels: Pixels  # these images among others: on a CPU those of a mapped file, on a GPU no others
     rows: Int[Tensor, " lesions"]  # where each lies in `pixels`; on the CPU
     labels: Int[np.ndarray, "lesions classes"]  # 0 or 1, in the order of `registry.CLASSES`
+    mapped: np.memmap | None = None  # the file that `pixels` are read from as they are looked at, where they are
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -59,17 +60,24 @@ class Lesions:
         with warnings.catch_warnings():
             # Reason: of a read-only mapped file PyTorch says that writing would be undefined; nobody writes.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            return cls(image_ids, torch.from_numpy(pixels).to(device), torch.from_numpy(where), labels)
+            there = torch.from_numpy(pixels).to(device)
+        return cls(image_ids, there, torch.from_numpy(where), labels, pixels if isinstance(pixels, np.memmap) else None)
 
     def at(self, rows: Int[np.ndarray, " rows"]) -> "Lesions":
         """Some of the lesions, in the order of the rows."""
         ids = tuple(self.image_ids[row] for row in rows)
-        return Lesions(ids, self.pixels, self.rows[torch.from_numpy(rows)], self.labels[rows])
+        return Lesions(ids, self.pixels, self.rows[torch.from_numpy(rows)], self.labels[rows], self.mapped)
 
     def cut(
         self, lesion: Int[Tensor, " boxes"], boxes: Boxes, config: PatchConfig
     ) -> Float[Tensor, "boxes 3 patch patch"]:
-        """Patches of the lesions, each box with the number of its lesion here; see `patches.cut`."""
+        """Patches of the lesions, each box with the number of its lesion here; see `patches.cut`.
+
+        Raises:
+            DatasetError: the file that they are cut from was itself cut off since it was opened.
+        """
+        if self.mapped is not None:
+            cache.require_whole(self.mapped)
         return cut(self.pixels, self.rows[lesion], boxes, config)
 
 

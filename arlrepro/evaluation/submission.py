@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from arlrepro.data.files import DOWNSAMPLED, StoredFile, read_table, without_suffix
+from arlrepro.data.files.stored import StoredFile
+from arlrepro.data.files.tables import DOWNSAMPLED, read_table, without_suffix
 from arlrepro.errors import DatasetError, MetricError, some
 from arlrepro.evaluation.bootstrap import Resampled, bootstrap_difference, resample
 from arlrepro.evaluation.comparisons import mcnemar_difference

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from arlrepro import registry
+from arlrepro import registry, storage
 from arlrepro.errors import ConfigError, MetricError, RunError, some
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.comparisons import equivalence_p, holm
@@ -95,15 +95,17 @@ def read_claims(path: Path = CLAIMS_YAML) -> tuple[Claim, ...]:
     """Read and check the claims.
 
     Raises:
-        ConfigError: a field, rule, family, profile or network does not exist, or an id stands twice.
+        ConfigError: a field, rule, family, profile or network does not exist, an id stands twice, or the file is
+            damaged or another one.
 
     Example:
         >>> [claim.id for claim in read_claims() if claim.primary]
         ['mean-auc-14', 'mean-auc-50-imagenet']
     """
-    stored = yaml.safe_load(path.read_text(encoding="utf8"))
-    families = {one["id"]: one for one in stored["families"]}
-    claims = tuple(_claim(path, families, dict(one)) for one in stored["claims"])
+    with storage.reading(path, ConfigError, "restore it: git checkout claims.yaml"):
+        stored = yaml.safe_load(path.read_text(encoding="utf8"))
+        families = {one["id"]: one for one in stored["families"]}
+        claims = tuple(_claim(path, families, dict(one)) for one in stored["claims"])
     ids = [claim.id for claim in claims]
     if doubled := sorted({one for one in ids if ids.count(one) > 1}):
         raise ConfigError(f"{path}: {some(doubled)} stand twice; an id names one claim")
@@ -129,7 +131,7 @@ def _claim(path: Path, families: Mapping[str, Any], entry: dict[str, Any]) -> Cl
     if unknown := sorted(set(entry) - set(there)):
         raise ConfigError(f"{path}: claim {name}: no field {some(unknown)}; there are {', '.join(there)}")
     return Claim(
-        **{"profile": "", **entry},
+        **{"profile": "", **entry, "margin": float(entry.get("margin", 0))},
         networks=networks,
         family=family,
         effect=_effect(effect),

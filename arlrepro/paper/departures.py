@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from arlrepro import registry
+from arlrepro import registry, storage
 from arlrepro.config import Experiment
-from arlrepro.errors import ConfigError
+from arlrepro.errors import ConfigError, some
 from arlrepro.profiles import PAPER, Profile
 
 DEPARTURES_YAML = Path(__file__).with_name("departures.yaml")
@@ -38,19 +38,21 @@ def read_departures(path: Path = DEPARTURES_YAML) -> tuple[Departure, ...]:
     """Every departure, of whatever profile.
 
     Raises:
-        ConfigError: an entry has an unknown key, lacks one, or names a field that the config has not.
+        ConfigError: an entry has an unknown key, lacks one, or names a field that the config has not; or the file is
+            damaged or another one.
     """
     there = {field.name for field in fields(Departure)}
     found = []
-    for entry in yaml.safe_load(path.read_text(encoding="utf8")):
-        wrong = sorted(set(entry) ^ there)
-        if unknown := [key for key in wrong if key not in OPTIONAL]:
-            raise ConfigError(f"{path}: departure {entry.get('setting')}: {', '.join(unknown)}: unknown or lacking")
-        tried = tuple(tuple(map(tuple, pair)) for pair in entry.get("tried", ()))
-        one = Departure(**{**entry, "fields": tuple(entry["fields"]), "tried": tried})
-        for name in one.fields:
-            _value(PAPER, name)
-        found.append(one)
+    with storage.reading(path, ConfigError, "restore it: git checkout departures.yaml"):
+        for entry in yaml.safe_load(path.read_text(encoding="utf8")):
+            wrong = sorted(set(entry) ^ there)
+            if unknown := [key for key in wrong if key not in OPTIONAL]:
+                raise ConfigError(f"{path}: departure {entry.get('setting')}: {some(unknown)}: unknown or lacking")
+            tried = tuple(tuple(map(tuple, pair)) for pair in entry.get("tried", ()))
+            one = Departure(**{**entry, "fields": tuple(entry["fields"]), "tried": tried})
+            for name in one.fields:
+                _value(PAPER, name)
+            found.append(one)
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from arlrepro import storage
 from arlrepro.errors import ConfigError, some
 from arlrepro.registry import CLASSES, METRICS, PAIR, Quantity
 
@@ -54,9 +55,10 @@ def read_published(path: Path) -> pd.DataFrame:
     Raises:
         ConfigError: the file is not so.
     """
-    text = pd.read_csv(path, dtype=str, keep_default_na=False)
+    with storage.reading(path, ConfigError, f"restore it: git checkout {path.name}"):
+        text = pd.read_csv(path, dtype=str, keep_default_na=False)
     if list(text.columns) != COLUMNS:
-        raise ConfigError(f"{path}: the columns are {', '.join(COLUMNS)}; got {', '.join(text.columns)}")
+        raise ConfigError(f"{path}: the columns are {', '.join(COLUMNS)}; got {some(list(text.columns), 20)}")
     value = pd.to_numeric(text["value"], errors="coerce")
     known = text["value"] != ""
     pairs = {(task, metric) for task in CLASSES for metric in METRICS} | {("mean", "auc")}

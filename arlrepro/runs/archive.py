@@ -223,14 +223,8 @@ def _parsed(path: Path, content: bytes, parse: "Callable[[bytes], Parsed]") -> P
     Raises:
         RunError: it is not what this file of a run holds: the file, what is wrong, what to do.
     """
-    try:
+    with storage.reading(path, RunError, _RESTORE, ConfigError, MetricError):
         return parse(content)
-    except (
-        *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
-        *(yaml.YAMLError, ConfigError, MetricError),
-    ) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"{path}: {reason if len(reason) < 300 else f'{reason[:300]}...'}; {_RESTORE}") from error
 
 
 def _config(content: bytes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from arlrepro import paths
+from arlrepro import paths, storage
 from arlrepro.data import datasets
 from arlrepro.errors import DatasetError, MetricError
 from arlrepro.evaluation import formatting
@@ -155,7 +155,7 @@ def write(profile_name: str, data: str = "") -> list[Path]:
         }
     written = {folder / name: table for name, table in tables.items() if len(table)}
     for path, table in written.items():
-        table.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+        storage.write_text(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     return list(written)
 
 

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image, PngImagePlugin
 
-from arlrepro import paths, registry
+from arlrepro import paths, registry, storage
 from arlrepro.attention.overlay import overlay
 from arlrepro.data import datasets, isic
-from arlrepro.data.files import IMAGE_SUFFIXES, Listing, StoredFile, decode_image, list_files, merged
-from arlrepro.errors import ArlReproError, ConfigError, DatasetError, RunError, printable, some
+from arlrepro.data.files.images import decode_image
+from arlrepro.data.files.listing import IMAGE_SUFFIXES, Listing, list_files, merged
+from arlrepro.data.files.stored import StoredFile
+from arlrepro.errors import ArlReproError, ConfigError, DatasetError, OutputError, RunError, printable, some
 from arlrepro.evaluation.calibration import with_temperature
 from arlrepro.evaluation.delong import auc_interval, paired_difference
 from arlrepro.profiles import profile
@@ -26,7 +28,6 @@ from arlrepro.registry import CLASSES, NETWORKS, classes_of
 from arlrepro.runs import archive, weights
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import read_study
-from arlrepro.storage import writing
 
 STATEMENT = "Research software, not a medical device: these numbers must not guide the care of any person."
 DRAWN = "The network was trained on synthetic images and knows nothing about real lesions."
@@ -154,14 +155,14 @@ def score_images(
 
     columns = ["image_id", *CLASSES, *PROBABILITIES.values(), "file", "note"]
     rows, failed = [], {}
-    with writing(out):
+    with storage.writing(out):
         out.mkdir(parents=True, exist_ok=True)
         stream = (out / "predictions.csv").open("w", encoding="utf8", newline="")
     with stream:
         table = csv.writer(stream, lineterminator="\n")
 
         def write(row: Sequence[str]) -> None:
-            with writing(out / "predictions.csv"):
+            with storage.writing(out / "predictions.csv"):
                 table.writerow(row)
                 stream.flush()
 
@@ -188,9 +189,10 @@ def score_images(
             of_each = (f"{registry.TASK_WORDS[one]} {numbers[one]:.2f}" for one in classes)
             said = f"{registry.network(run.network)}: {', '.join(of_each)}"
             try:
-                overlay(image, activation, said).save(out / f"{image_id}.png", pnginfo=information)
-            except (OSError, ValueError, MemoryError) as error:
-                failed[str(file)] = f"{file}: scored, but its picture is not written ({printable(str(error), 200)})."
+                with storage.writing(out / f"{image_id}.png"), storage.replacing(out / f"{image_id}.png") as new:
+                    overlay(image, activation, said).save(new, "PNG", pnginfo=information)
+            except (OutputError, ValueError, MemoryError) as error:
+                failed[str(file)] = f"{file}: scored, but its picture is not there: {printable(str(error), 300)}."
     return Scored(pd.DataFrame(rows, columns=columns), failed, listing.skipped)
 
 
@@ -323,12 +325,17 @@ def external_test_path(profile_name: str, name: str) -> Path:
 def write_external_test(profile_name: str, name: str, found: dict[str, Any]) -> Path:
     """Archive the numbers; no id, label or score of a lesion of the other data set is among them."""
     path = external_test_path(profile_name, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n", encoding="utf8")
+    with storage.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.write_text(path, json.dumps(found, indent=2, allow_nan=False) + "\n")
     return path
 
 
 def read_external_tests(profile_name: str) -> dict[str, dict[str, Any]]:
-    """The archived external tests of a profile, by name; none if there are none."""
+    """The archived external tests of a profile, by name; none if there are none.
+
+    Raises:
+        RunError: a file of them is damaged.
+    """
     found = sorted(paths.archived_folder(profile_name).glob("external-*.json"))
-    return {one.stem.removeprefix("external-"): json.loads(one.read_text(encoding="utf8")) for one in found}
+    return {one.stem.removeprefix("external-"): storage.read_json(one, "arlrepro external") for one in found}

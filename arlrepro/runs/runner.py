@@ -163,12 +163,13 @@ def _train_and_write(
         predictions=pd.DataFrame(),
     )
     run = measures.of_run(run, trained.network, datamodule)
-    save_weights(trained.network, part / WEIGHTS, run)
-    write_run(run, part)
-    storage.sync(part)
-    done = part.rename(part.with_name(name))
-    # Reason: as long as the run has not its name, a process that starts after a kill goes on from the checkpoint.
-    (done / STATE).unlink()
+    with storage.writing(part):
+        save_weights(trained.network, part / WEIGHTS, run)
+        write_run(run, part)
+        storage.sync(part)
+        done = part.rename(part.with_name(name))
+        # Reason: as long as the run has not its name, a process that starts after a kill goes on from the checkpoint.
+        (done / STATE).unlink()
 
 
 def _logger(kind: str, folder: Path) -> Any:
@@ -198,6 +199,7 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     """Measure a finished run once more from its weights, after a measure was added or changed; its scores stay.
 
     Raises:
+        OutputError: the folder cannot be written; the run stays as it was.
         RunError: the weights are not here, or the images are not those the run was made from.
     """
     from arlrepro.runs import measures
@@ -209,7 +211,7 @@ def measure_again(folder: Path, data: str = "", device: str = "auto") -> Run:
     _refuse_other_images(run, datamodule.dataset)
     measured = measures.of_run(run, load_network(run, device), datamodule)
     environment = {**run.environment, "drawing": datasets.drawing()}
-    with storage.alone(folder, "measures it"), storage.replacing(folder) as new:
+    with storage.writing(folder), storage.alone(folder, "measures it"), storage.replacing(folder) as new:
         new.mkdir()
         for kept in (one for one in folder.iterdir() if one.suffix not in (".csv", ".json", ".yaml")):
             (shutil.copytree if kept.is_dir() else shutil.copy2)(kept, new / kept.name)
@@ -239,7 +241,7 @@ def archive(run_folder: Path, results: Path) -> Path:
             check_lesions(run, results.parent)
             storage.write_sums(target, [file.name for file in target.iterdir()])
         return target
-    with storage.alone(target, "archives it"):
+    with storage.writing(target), storage.alone(target, "archives it"):
         check_lesions(run, results.parent)
         if not run.experiment.data.folds and not lesions_csv(run, results.parent).is_file():
             write_lesions(run, results.parent)

@@ -75,7 +75,7 @@ def commit_weights(folder: Path) -> Path:
         raise RunError(f"{run.id}: rounding to float16 changes a score by {change:.4f}, more than {TOLERANCE}")
     path = committed_weights(run.id)
     storage.require_writable(path.parent)
-    with storage.alone(path.parent, "writes weights"):
+    with storage.writing(path), storage.alone(path.parent, "writes weights"):
         with storage.replacing(path) as new:
             new.write_bytes(save(rounded, metadata=describe(run) | {"model_card": f"weights/{run.id}.md"}))
         storage.write_sums(path.parent, [one.name for one in path.parent.glob("*.safetensors")])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from arlrepro import storage
-from arlrepro.errors import OutputError, RunError, remedy
+from arlrepro.errors import OutputError, RunError, said
 
 #: Raised when a checkpoint holds something else, or means something else, than before.
 VERSION = 2
@@ -44,8 +44,8 @@ class Checkpoint:
             if not isinstance(fault, OSError):
                 raise
             raise OutputError(
-                f"{self.path}: cannot be written ({fault.strerror or fault}); {remedy(fault)}, then start the training "
-                "again: it goes on from its last checkpoint"
+                f"{said(fault, self.path, 'cannot be written')}, then start the training again: it goes on from its "
+                "last checkpoint"
             ) from error
         if self.written is not None:
             self.written(self.path)
@@ -62,7 +62,7 @@ class Checkpoint:
             storage.check_crcs(self.path)
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
         except OSError as error:
-            raise RunError(f"{self.path}: cannot be read ({error.strerror}); {remedy(error)}") from error
+            raise RunError(said(error, self.path, "cannot be read")) from error
         except (
             *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError),
             *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),

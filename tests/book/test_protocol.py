@@ -13,6 +13,7 @@ from arlrepro.paper.departures import read_departures
 from arlrepro.profiles import ISIC2017_256, ISIC2017_256_IMAGENET, PAPER
 from arlrepro.runs.study import Study
 from helpers.made_runs import made_study
+from helpers.stored_files import refusal
 
 MEASURED = "measured effect on mean AUC"
 
@@ -87,6 +88,12 @@ def test_a_departure_of_an_unknown_field_is_named(tmp_path):
     path.write_text("- {setting: a, fields: [train.speed], paper: b, here: c, reason: d, likely: e}\n")
     with pytest.raises(ConfigError, match=r"no field 'train.speed' in the config$"):
         read_departures(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"3", b"- a\n", b"\xff", b"- {setting: [a\n"])
+def test_a_damaged_file_of_departures_is_one_line_with_its_remedy(tmp_path, content):
+    said = refusal(read_departures, tmp_path / "departures.yaml", content, ConfigError)
+    assert said.endswith("; restore it: git checkout departures.yaml")
 
 
 def test_trials_are_listed_and_are_no_rows_without_their_file(tmp_path, monkeypatch):

@@ -11,14 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from arlrepro.data import cache, files
+from arlrepro.config import EvaluationConfig, PatchConfig
+from arlrepro.data import cache
 from arlrepro.data.cache import ImageArray, prepare
+from arlrepro.data.files.images import decode_image
 from arlrepro.data.isic import IsicDataset, read_dataset
+from arlrepro.data.lesions import DataModule
+from arlrepro.data.patches import evaluation_boxes
 from arlrepro.errors import ConfigError, DatasetError
 from helpers import isic_folder
 
@@ -108,7 +113,7 @@ def test_an_interrupted_call_leaves_nothing_and_the_next_one_starts_again(datase
         if len(decoded) == stop_after:
             raise KeyboardInterrupt
         decoded.append(file.stem)
-        return files.decode_image(file, side)
+        return decode_image(file, side)
 
     with monkeypatch.context() as patch:
         patch.setattr(cache, "decode_image", interrupted)
@@ -159,6 +164,26 @@ def test_an_array_without_checksums_is_made_again(dataset, folder):
     assert cache.reopen(folder, dataset.fingerprint) is None
     assert equal(prepare(dataset, SIDE, folder), dataset)
     assert equal(cache.reopen(folder, dataset.fingerprint), dataset)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_an_array_cut_off_under_a_training_is_one_line_where_the_system_would_end_the_process(dataset, folder, share):
+    """The given fault: SIGBUS."""
+    array = prepare(dataset, SIDE, folder)
+    whole = (folder / "images.npy").stat().st_size
+    lesions = DataModule(dataset, array, torch.device("cpu")).lesions("training")
+    patches = PatchConfig(side=8)
+    boxes = evaluation_boxes(patches, EvaluationConfig())[:1]
+    lesions.cut(torch.tensor([0]), boxes, patches)
+    os.truncate(folder / "images.npy", int(share * whole))
+    for some_lesions in (lesions, lesions.at(np.array([0]))):
+        with pytest.raises(DatasetError) as caught:
+            some_lesions.cut(torch.tensor([0]), boxes, patches)
+        assert str(caught.value) == (
+            f"{folder}/images.npy: was cut off to {int(share * whole)} of {whole} bytes while it was read. Start "
+            "again: the images are decoded anew, and a training goes on from its checkpoint."
+        )
+    assert equal(prepare(dataset, SIDE, folder), dataset)
 
 
 def test_an_array_that_is_made_again_stays_as_it_was_for_who_reads_it(dataset, folder, tmp_path):
@@ -227,7 +252,7 @@ def test_a_disk_that_fills_up_is_one_line(dataset, folder):
         "dataset = isic.read_dataset(Path(sys.argv[1]))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try: cache.prepare(dataset, 16, Path(sys.argv[2]))\n"
-        "except errors.DatasetError as error: print(error)\n"
+        "except errors.OutputError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, dataset.root, folder], capture_output=True, text=True)
     assert done.stdout == (

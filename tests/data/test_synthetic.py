@@ -1,10 +1,14 @@
 """The drawn lesions: repeatable, with exact masks, signs that look as dermoscopy says, kinds that overlap."""
 
+import errno
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +23,7 @@ from arlrepro.data import isic
 from arlrepro.data.synthetic import dataset as synthetic
 from arlrepro.data.synthetic.dataset import KINDS, draw_lesion, kinds_of, write_dataset
 from arlrepro.data.synthetic.signs import SIGNS
-from arlrepro.errors import ConfigError, DatasetError
+from arlrepro.errors import ConfigError, DatasetError, OutputError
 
 NAMES = [sign.__name__ for sign in SIGNS]
 COUNTS = {"training": 12, "validation": 4, "test": 5}
@@ -186,13 +190,68 @@ def test_nothing_is_left_of_a_set_that_broke_off(tmp_path, monkeypatch):
 
     def full_disk(kind, seed, number, side):
         if number == 5:
-            raise OSError("No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
         return whole(kind, seed, number, side)
 
     monkeypatch.setattr(synthetic, "encode_lesion", full_disk)
-    with pytest.raises(OSError, match=r"^No space left on device$"):
+    with pytest.raises(OutputError) as caught:
         write_dataset(tmp_path / "set", side=16, counts=COUNTS, progress=False)
-    assert list(tmp_path.iterdir()) == []
+    assert str(caught.value) == (f"{tmp_path}/set: cannot be written (No space left on device); make room on the disk")
+    assert [path.name for path in tmp_path.iterdir()] == ["set.lock"]
+
+
+def test_a_set_that_is_there_already_is_left_as_it_is(root, monkeypatch):
+    before = files(root)
+    monkeypatch.setattr(synthetic, "_draw", lambda *_: pytest.fail("drawn again"))
+    write_dataset(root, side=48, counts=COUNTS, progress=False)
+    assert files(root) == before
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"side": 32}, {"counts": COUNTS | {"test": 6}}], ids=str)
+def test_another_set_takes_no_ones_place(root, other):
+    before = files(root)
+    with pytest.raises(DatasetError, match="is there already; remove it or name another folder"):
+        write_dataset(root, **{"side": 48, "counts": COUNTS, **other}, progress=False)
+    assert files(root) == before
+
+
+def processes_of(folder: Path) -> set[str]:
+    """Processes of this machine that have a folder's path in their environment."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(folder).encode() in (place / "environ").read_bytes():
+                found.add(place.name)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes as Linux lists them")
+@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_process_that_is_killed_leaves_no_process_and_nothing_that_the_next_one_does_not_remove(tmp_path, ended_by):
+    """The given fault: three processes and a hidden folder for ever."""
+    script = (
+        "import sys; from pathlib import Path; from arlrepro.data.synthetic.dataset import write_dataset\n"
+        "if __name__ == '__main__':\n"
+        "    counts = dict(training=900, validation=3, test=3)\n"
+        "    write_dataset(Path(sys.argv[1]), side=48, counts=counts, workers=2)\n"
+    )
+    (tmp_path / "draw.py").write_text(script)
+    folder, environment = tmp_path / "set", {**os.environ, "MARK": str(tmp_path)}
+    drawing = subprocess.Popen([sys.executable, tmp_path / "draw.py", folder], env=environment)
+    begun = tmp_path / "set.new" / "ISIC-2017_Training_Data.zip"
+    while not begun.exists() or not begun.stat().st_size:
+        assert drawing.poll() is None
+        time.sleep(0.05)
+    assert len(processes_of(tmp_path)) >= 3
+    drawing.send_signal(ended_by)
+    drawing.wait()
+    limit = time.monotonic() + 60
+    while processes_of(tmp_path) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert not processes_of(tmp_path)
+    assert not folder.exists()
+    write_dataset(folder, side=16, counts=COUNTS, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"draw.py", "set", "set.lock"}
 
 
 def test_a_folder_with_files_is_not_touched(tmp_path):
@@ -242,3 +301,14 @@ def test_two_processes_that_want_the_same_set_draw_it_once(tmp_path):
         for _ in range(2)
     ]
     assert [(process.communicate()[0], process.returncode) for process in running] == [("9\n", 0)] * 2
+
+
+def test_two_commands_that_draw_one_set_into_one_folder_both_find_it_drawn(tmp_path):
+    """The given fault: one of two `data synth` ended in a traceback."""
+    counts = ["--training", "12", "--validation", "4", "--test", "5", "--side", "48"]
+    command = [sys.executable, "-m", "arlrepro.cli", "data", "synth", tmp_path / "set", *counts]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in running:
+        out, err = process.communicate()
+        assert (process.returncode, out) == (0, f"21 images of 48 px in {tmp_path / 'set'}\n"), err
+    assert len(isic.read_dataset(tmp_path / "set").lesions) == 21

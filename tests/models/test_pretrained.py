@@ -2,6 +2,7 @@
 
 import os
 import urllib.error
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from arlrepro.errors import ConfigError
 from arlrepro.models.arl_cnn import create
 from arlrepro.models.pretrained import load_weights, locate, read_state, sha256, use_folder
 from arlrepro.registry import PRETRAINED
+from helpers.stored_files import pack
 
 PUBLISHED = Path(ResNet50_Weights.IMAGENET1K_V1.url).name
 
@@ -260,6 +262,20 @@ def test_a_bit_that_changed_in_a_pth_is_noticed(tmp_path, place):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="not a file of tensors alone, or a broken one"):
         read_state(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_compressed_parts_of_a_pth_whole_or_damaged_are_one_line(tmp_path, method, share):
+    path = tmp_path / "weights.pth"
+    torch.save({"conv1.weight": torch.arange(3000.0)}, path)
+    pack(path, method)
+    packed = bytearray(path.read_bytes())
+    packed[int(share * len(packed)) - 1] ^= 255 * (share < 1)
+    path.write_bytes(packed)
+    with pytest.raises(ConfigError, match=r"parts are compressed \(.*\); save it by torch.save\)$") as caught:
+        read_state(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("old", [b"\x80\x02}q\x00.", b"\x80\x02]q\x00.", b"\x80\x02K\x01.", b"(dp0\n.", b"\x80"])

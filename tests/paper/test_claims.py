@@ -35,6 +35,7 @@ from arlrepro.runs import estimates
 from arlrepro.runs.archive import Run
 from arlrepro.runs.study import Study
 from helpers.made_runs import LESIONS, made_study, scores, separate_tasks
+from helpers.stored_files import refusal
 
 REAL = "isic2017-256"
 CLAIMS = read_claims()
@@ -102,7 +103,7 @@ def test_the_margins_of_the_fine_tuned_pair_are_the_published_gains():
         ),
     ],
 )
-def test_a_faulty_file_is_refused_in_one_line(tmp_path, change, message):
+def test_a_faulty_claim_is_refused_in_one_line(tmp_path, change, message):
     stored = yaml.safe_load(claims.CLAIMS_YAML.read_text())
     next(one for one in stored["claims"] if one["id"] == "focus").update(change)
     path = tmp_path / "claims.yaml"
@@ -110,6 +111,21 @@ def test_a_faulty_file_is_refused_in_one_line(tmp_path, change, message):
     with pytest.raises(ConfigError) as error:
         read_claims(path)
     assert str(error.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"[]", b"claims: 3\n", b"families: []\nclaims: [{id: a}]\n", b"families: [a]\nclaims: []\n"),
+        *(b"\x89PNG\r\n\x1a\n\xff", b"a: [1\n", b"a,b\n1,2\n", b"[" * 100_000, bytes(99)),
+        claims.CLAIMS_YAML.read_bytes()[:3000],
+        claims.CLAIMS_YAML.read_bytes().replace(b"margin: ", b"margin: x"),
+    ],
+    ids=lambda content: content[:20],
+)
+def test_a_damaged_file_or_another_one_is_one_line_with_its_remedy(tmp_path, content):
+    said = refusal(read_claims, tmp_path / "claims.yaml", content, ConfigError)
+    assert said.endswith("; restore it: git checkout claims.yaml")
 
 
 # The rules

@@ -13,6 +13,7 @@ from arlrepro.paper.published import (
     read_published,
 )
 from arlrepro.registry import CLASSES, METRICS
+from helpers.stored_files import refusal
 
 HEADER = "row,origin,network,task,metric,value,source\n"
 
@@ -101,6 +102,16 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path, line, message):
     with pytest.raises(ConfigError) as caught:
         read_published(path)
     assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe\x00", b"\x89PNG\r\n\xff", b'a,b\n"1\n', b"a\n1,2\n1,2,3\n"],
+    ids=lambda content: content[:9],
+)
+def test_a_damaged_file_is_one_line_with_its_remedy(tmp_path, content):
+    said = refusal(read_published, tmp_path / "published.csv", content, ConfigError)
+    assert said.endswith("; restore it: git checkout published.csv")
 
 
 def test_other_columns_are_refused(tmp_path):

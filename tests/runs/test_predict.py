@@ -18,8 +18,8 @@ from arlrepro import paths
 from arlrepro.attention.overlay import overlay
 from arlrepro.cli import app
 from arlrepro.config import NetworkConfig
-from arlrepro.data import files
-from arlrepro.data.files import StoredFile
+from arlrepro.data.files import listing
+from arlrepro.data.files.stored import StoredFile
 from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.errors import ConfigError, DatasetError, OutputError, RunError
 from arlrepro.evaluation.calibration import with_temperature
@@ -190,9 +190,12 @@ def test_rows_are_written_as_they_come_and_one_fault_costs_one_image(run, lesion
     scored = score_images([tmp_path], run, tmp_path / "out", "cpu")
     assert pd.read_csv(tmp_path / "out" / "predictions.csv")["image_id"].tolist() == ["a", "b", "c"]
     assert scored.failed == {
-        str(tmp_path / "b.png"): f"{tmp_path}/b.png: scored, but its picture is not written "
-        "([Errno 28] No space left on device)."
+        str(
+            tmp_path / "b.png"
+        ): f"{tmp_path}/b.png: scored, but its picture is not there: {tmp_path}/out/b.png: cannot "
+        "be written (No space left on device); make room on the disk."
     }
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png", "predictions.csv"]
 
 
 def test_an_interrupted_scoring_keeps_the_rows_before(run, lesion, tmp_path, monkeypatch):
@@ -233,7 +236,7 @@ def test_what_is_passed_over_in_folders_is_counted_by_reason(lesion, tmp_path):
     found = find_images([tmp_path, tmp_path / "own.jpg"])
     assert [file.base for file in found.files] == ["own.jpg"]
     assert {reason: len(names) for reason, names in found.skipped.items()} == {
-        files.FOREIGN: 1, files.HIDDEN: 1, OTHER_FILES: 1,
+        listing.FOREIGN: 1, listing.HIDDEN: 1, OTHER_FILES: 1,
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import random
 import re
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from arlrepro.errors import OutputError, RunError
 from arlrepro.training import checkpoint
 from arlrepro.training.checkpoint import Checkpoint
+from helpers.stored_files import pack
 
 
 @pytest.fixture
@@ -107,6 +109,12 @@ def test_no_byte_that_changes_is_read_as_another_state(tmp_path):
             assert read is not None and read["network"].equal(state["network"])
             assert (read["history"], read["done"]) == (state["history"], state["done"])
     assert refused > 100
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_one_that_was_packed_anew_is_refused(written, method):
+    pack(written.path, method)
+    assert refusal(written) == "not a whole checkpoint; remove it to train from the start"
 
 
 @pytest.mark.parametrize("content", [[], {"version": 2}, {"version": 2, "run": "one", "images": 3, "state": {}}])

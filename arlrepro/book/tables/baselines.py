@@ -4,7 +4,6 @@ What needs the images, or who is on them, is archived as numbers in files of its
 computed here.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from arlrepro import paths, registry
+from arlrepro import paths, registry, storage
 from arlrepro.data import datasets
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Estimate
@@ -38,7 +37,7 @@ def of_images(study: Study, name: str) -> Path:
 def data_report(study: Study) -> dict[str, Any] | None:
     """The archived report of the data check, if this profile's images have one."""
     path = of_images(study, DATA_REPORT)
-    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+    return storage.read_json(path, "arlrepro data check --json") if path.is_file() else None
 
 
 def composition(study: Study) -> pd.DataFrame:

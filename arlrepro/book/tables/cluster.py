@@ -1,20 +1,16 @@
 """What a cluster makes of a matrix of runs: simulated, with Ray's own part measured."""
 
-import json
 from typing import Any
 
 import pandas as pd
 
-from arlrepro.errors import RunError
+from arlrepro import storage
 from arlrepro.evaluation import formatting
 from arlrepro.paths import RESULTS, root
 
 
 def _stored() -> dict[str, Any]:
-    path = root() / RESULTS / "cluster.json"
-    if not path.is_file():
-        raise RunError(f"{path}: not there; `python -m benchmarks.cluster_simulation` writes it")
-    return json.loads(path.read_text(encoding="utf8"))
+    return storage.read_json(root() / RESULTS / "cluster.json", "python -m benchmarks.cluster_simulation")
 
 
 def assumptions() -> str:

@@ -4,16 +4,14 @@ Which variants there are is data, in `profiles`. A row without runs says so. Thr
 archived benchmark, as `make bench` measured it on one machine.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from arlrepro import registry
+from arlrepro import registry, storage
 from arlrepro.book.tables.terms import removal, sizes, term_sizes
-from arlrepro.errors import RunError
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.paths import RESULTS, root
@@ -142,10 +140,7 @@ def _cells(study: Study, network: str, difference: Outcome[Difference] | None = 
 
 
 def _benchmark() -> dict[str, Any]:
-    path = root() / RESULTS / "benchmark.json"
-    if not path.is_file():
-        raise RunError(f"{path}: not there; `make bench` writes it")
-    return json.loads(path.read_text(encoding="utf8"))
+    return storage.read_json(root() / RESULTS / "benchmark.json", "make bench")
 
 
 def machine() -> str:

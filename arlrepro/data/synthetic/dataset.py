@@ -8,21 +8,22 @@ melanoma, and no classifier can be perfect.
 import io
 import os
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from threading import Thread
 from types import MappingProxyType
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from arlrepro import storage
 from arlrepro.data.isic import OFFICIAL
 from arlrepro.data.synthetic.scene import lesion_on_skin, photograph
 from arlrepro.data.synthetic.signs import CHARACTER, SIGNS
@@ -77,7 +78,7 @@ def draw_lesion(
 
     def stream(part: str) -> np.random.Generator:
         """Random numbers of one part of the picture, which no other part can shift."""
-        return np.random.Generator(np.random.PCG64([*np.atleast_1d(seed).tolist(), crc32(part.encode())]))
+        return np.random.Generator(np.random.PCG64([*np.atleast_1d(seed).tolist(), zlib.crc32(part.encode())]))
 
     rng, own = stream("lesion"), KINDS.index(kind)
     difficulty = float(rng.beta(1.2, 3.2))
@@ -114,13 +115,13 @@ def kinds_of(split: str, count: int, seed: int) -> list[str]:
     official = OFFICIAL_KINDS[split]
     melanomas, keratoses = (max(1, round(count * part / sum(official))) for part in official[:2])
     kinds = np.repeat(KINDS, [melanomas, keratoses, count - melanomas - keratoses])
-    return np.random.Generator(np.random.PCG64([seed, crc32(split.encode())])).permutation(kinds).tolist()
+    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(split.encode())])).permutation(kinds).tolist()
 
 
 def encode_lesion(kind: str, seed: int, number: int, side: int) -> tuple[dict[str, object], bytes, dict[str, bytes]]:
     """Draw image `number` of a data set: its row of truth, its JPEG file and the PNG files of its masks by name."""
     lesion = draw_lesion(kind, (seed, number), side)
-    patient = np.random.Generator(np.random.PCG64([seed, number, crc32(b"patient")]))
+    patient = np.random.Generator(np.random.PCG64([seed, number, zlib.crc32(b"patient")]))
     age = 5 * round(float(np.clip(patient.normal((60, 65, 43)[KINDS.index(kind)], 15), 10, 85)) / 5)
     row = {
         "image_id": f"SYNTH_{number:07d}",
@@ -161,8 +162,11 @@ def write_dataset(
     `SYNTH_Structures.zip` (a mask of each sign); readers of the official layout pass over both.
     An image depends on the seed and its number alone, and ids say the split: 0, 1 or 2 million and the place in it.
 
+    A second process that draws the same set into the same folder waits for the first, and finds it drawn.
+
     Args:
-        root: Folder to make. It appears under its name only when it is whole.
+        root: Folder to make. It appears under its name only when it is whole; until then it is called `<root>.new`,
+            which the next call removes where a process was killed. A folder that holds just this set stays as it is.
         seed: Seed of the data set, 0 or more.
         side: Height and width of every image in pixels.
         counts: Images by split, at least 3 each; splits left out are not written.
@@ -171,36 +175,84 @@ def write_dataset(
 
     Raises:
         ConfigError: a split does not exist or is too small to hold one lesion of each kind.
-        DatasetError: the folder is there already and not empty.
+        DatasetError: the folder is there already, with something else in it.
+        OutputError: it cannot be written.
     """
     wrong = [f"{split}={count}" for split, count in counts.items() if split not in OFFICIAL or count < 3]
     if wrong:
         raise ConfigError(
             f"synthetic set: {some(wrong)}; the splits are {', '.join(SPLITS)}, each of 3 images or more."
         )
-    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
-        raise DatasetError(f"{root}: is there already; remove it or name another folder for the synthetic set.")
-
     jobs = [
         (split, kind, seed, 1_000_000 * SPLITS.index(split) + place, side)
         for split in counts
         for place, kind in enumerate(kinds_of(split, counts[split], seed), start=1)
     ]
+    if _is_drawn(root, jobs):
+        return
     workers = workers or max(1, min(os.cpu_count() or 1, len(jobs) // 100))
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as temporary, ExitStack() as open_files:
-        whole = Path(temporary) / root.name
-        whole.mkdir()
+    with storage.writing(root), storage.alone(root, "draws it"):
+        if not _is_drawn(root, jobs):  # drawn by the process that was waited for
+            with storage.replacing(root) as new:
+                _draw(jobs, new, workers, progress)
+
+
+#: Split, kind, seed, number and side of an image to draw.
+Job = tuple[str, str, int, int, int]
+
+
+def _is_drawn(root: Path, jobs: Sequence[Job]) -> bool:
+    """Whether a folder holds just these images, by its list of them and by the first, byte for byte; False if empty.
+
+    Raises:
+        DatasetError: it holds something else.
+    """
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    wanted = [(f"SYNTH_{number:07d}", split, kind) for split, kind, _, number, _ in jobs]
+    split = jobs[0][0]
+    name = f"{OFFICIAL[split]}_Data"
+    try:
+        truth = pd.read_csv(root / "SYNTH_lesions.csv")
+        with zipfile.ZipFile(root / f"{name}.zip") as archive:
+            first = archive.read(f"{name}/{wanted[0][0]}.jpg")
+        is_same = list(truth[["image_id", "split", "kind"]].itertuples(index=False, name=None)) == wanted
+        is_same = is_same and first == encode_lesion(*jobs[0][1:])[1]
+    except (OSError, ValueError, LookupError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        is_same = False
+    if not is_same:
+        raise DatasetError(f"{root}: is there already; remove it or name another folder for the synthetic set.")
+    return True
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the process that started it does, however that ends: it would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None, "a worker has a parent"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
+def _draw(jobs: Sequence[Job], whole: Path, workers: int, progress: bool) -> None:
+    """Draw images into a new folder, with their tables."""
+    whole.mkdir()
+    splits = list(dict.fromkeys(split for split, *_ in jobs))
+    with ExitStack() as open_files:
 
         def archive(name: str) -> zipfile.ZipFile:
             return open_files.enter_context(zipfile.ZipFile(whole / f"{name}.zip", "w"))
 
-        images = {split: archive(f"{OFFICIAL[split]}_Data") for split in counts}
-        lesion_masks = {split: archive(f"{OFFICIAL[split]}_Part1_GroundTruth") for split in counts}
+        images = {split: archive(f"{OFFICIAL[split]}_Data") for split in splits}
+        lesion_masks = {split: archive(f"{OFFICIAL[split]}_Part1_GroundTruth") for split in splits}
         structures = archive("SYNTH_Structures")
         draw: Callable[..., Iterable] = map
         if workers > 1:  # spawn: a fork would copy the threads of whoever imported torch before
-            draw = open_files.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn"))).map
+            context = get_context("spawn")
+            draw = open_files.enter_context(ProcessPoolExecutor(workers, context, initializer=_end_with_parent)).map
         drawn = draw(encode_lesion, *zip(*[job[1:] for job in jobs], strict=True))
         rows = []
         for (split, *_), (row, jpeg, masks) in zip(
@@ -213,8 +265,6 @@ def write_dataset(
                 add_to(structures, f"{row['image_id']}_{sign}.png", png)
 
         write_tables(pd.DataFrame(rows), whole, images)
-        open_files.close()
-        whole.replace(root)
 
 
 def write_tables(lesions: pd.DataFrame, root: Path, images: dict[str, zipfile.ZipFile]) -> None:

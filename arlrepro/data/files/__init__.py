@@ -1,0 +1,1 @@
+"""What lies in folders and archives: files, listings of them, and the tables and pixels in their bytes."""
