@@ -265,7 +265,7 @@ def sweep(
     cpus_per_run: CpusPerRun = 1.0,
     gpus_per_run: GpusPerRun = None,
 ) -> None:
-    """Try settings on training and validation images alone, by Ray Tune; print the trials and archive them."""
+    """Try settings on training and validation images alone, by Ray Tune or one by one; print and archive the trials."""
     from dataclasses import replace
 
     from arlrepro.runs.cluster import sweep as trying
@@ -285,7 +285,7 @@ def sweep(
         by=by,
     )
     typer.echo(trials.to_string())
-    typer.echo(str(trying.write_trials(name, trials)))
+    typer.echo(str(trying.write_trials(profile, name, trials)))
 
 
 @app.command("results")

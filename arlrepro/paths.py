@@ -40,6 +40,12 @@ def archived_folder(profile_name: str) -> Path:
     return root() / RESULTS / profile_name
 
 
+def trials_csv(profile_name: str) -> Path:
+    """Where the trials that chose a profile's protocol are archived; those of the first have the name without it."""
+    of_profile = "" if profile_name == "isic2017-256-imagenet" else f"-{profile_name}"
+    return root() / RESULTS / f"protocol_trials{of_profile}.csv"
+
+
 def node_cache() -> Path:
     """Where a node of a cluster keeps what it fetched: ARLREPRO_CACHE, else `~/.cache/arlrepro`.
 

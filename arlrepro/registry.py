@@ -247,11 +247,11 @@ def block(name: str) -> str:
     """An ARL block, named in a network as `layer3.0` or `blocks.1.1`, or all blocks of a stage, in words.
 
     Example:
-        >>> block("layer3.0"), block("layer3.5"), block("layer3")
-        ('stage 3, block 1', 'stage 3, block 6', 'stage 3')
+        >>> block("layer3.0"), block("layer3.5"), block("layer3"), block("blocks.2")
+        ('stage 3, block 1', 'stage 3, block 6', 'stage 3', 'stage 3')
     """
-    if "." not in name:
-        return f"stage {name.removeprefix('layer')}"
+    if name.removeprefix("layer").removeprefix("blocks.").isdigit():  # a stage
+        return f"stage {block_number(f'{name}.0').partition('.')[0]}"
     stage, place = block_number(name).split(".")
     return f"stage {stage}, block {place}"
 

@@ -125,6 +125,7 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
         with ThreadPoolExecutor(1 if folder == REUSE else AT_ONCE) as pool:
             yield from pool.map(page, sources[1:])
 
-    with mock.patch.dict(os.environ, PYTHONHASHSEED="0"):
+    # Reason: where ipywidgets is not installed, importing timm warns that its bars will be plain; no page has any.
+    with mock.patch.dict(os.environ, PYTHONHASHSEED="0", PYTHONWARNINGS="ignore:IProgress not found"):
         os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
         return list(bar(every_page(), total=len(sources), desc="notebooks", unit="notebook"))

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from arlrepro import cli
 from arlrepro.book.tables import runs
-from arlrepro.config import with_settings
+from arlrepro.config import NetworkConfig, with_settings
 from arlrepro.paths import RESULTS
-from arlrepro.profiles import DEMO, ISIC2017_256, ISIC2017_256_IMAGENET
+from arlrepro.profiles import DEMO, ISIC2017_256, ISIC2017_256_IMAGENET, SMOKE
 from arlrepro.runs import runner
 from arlrepro.runs.archive import write_run
 from arlrepro.runs.study import Study
-from helpers.made_runs import made_study
+from helpers.made_runs import made_study, small_run
 
 GAINS = {"resnet14": 0.1, "arl_cnn14": 0.3}
 
@@ -94,3 +94,12 @@ def test_tables_find_a_sheet_by_the_name_of_its_network_or_run():
 
 def test_a_study_without_runs_says_so():
     assert runs.sheets(Study(DEMO, ())).data == "<p>No completed runs yet.</p>"
+
+
+def test_the_command_of_a_run_from_weights_of_another_family_names_them():
+    lite0 = NetworkConfig("efficientnet_lite0", weights="imagenet-lite0")
+    run = small_run(experiment=replace(SMOKE.experiment, network=lite0), network="arl_efficientnet_lite0")
+    assert runs.command(run, "smoke") == (
+        "arlrepro train --profile smoke --network arl_efficientnet_lite0 --task joint --seed 0 "
+        "--set network.weights=imagenet-lite0"
+    )

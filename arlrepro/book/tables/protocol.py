@@ -24,14 +24,13 @@ from arlrepro.evaluation.power import (
 from arlrepro.paper.departures import LEADING, Departure
 from arlrepro.paper.departures import departures as listed
 from arlrepro.paper.published import LESIONS, POSITIVES, published_gain
-from arlrepro.paths import root
-from arlrepro.profiles import ISIC2017_256_IMAGENET, Profile
+from arlrepro.paths import trials_csv
+from arlrepro.profiles import Profile
 from arlrepro.registry import CLASSES, NETWORKS
 from arlrepro.runs.estimates import in_words, known, variant_difference
 from arlrepro.runs.study import Study, read_companions
 
 CODE = Path(__file__).parents[2]
-TRIALS_CSV = "results/protocol_trials.csv"  # as `benchmarks.protocol_trials` writes it
 
 
 @cache
@@ -130,11 +129,9 @@ def _measured(one: Departure, study: Study) -> str:
 
 
 def _trials(study: Study) -> pd.DataFrame:
-    """The rows of the file of trials; none where the protocol of a study is not the one that they chose."""
-    path = root() / TRIALS_CSV
-    if study.profile.experiment != ISIC2017_256_IMAGENET.experiment or not path.is_file():
-        return pd.DataFrame()
-    return pd.read_csv(path).fillna("")
+    """The rows of the file of trials; none where the protocol of a study is none that trials chose."""
+    path = trials_csv(study.profile.name)
+    return pd.read_csv(path).fillna("") if path.is_file() else pd.DataFrame()
 
 
 def _tried(one: Departure, study: Study) -> str:
@@ -144,7 +141,7 @@ def _tried(one: Departure, study: Study) -> str:
         return ""
     found = rows.set_index(["trial", "evaluation_side"])["mean_auc"]
     said = []
-    for here, other in one.tried:
+    for here, other in (pair for pair in one.tried if set(pair) <= set(found.index)):
         names = [f"{name} at {side} px" if here[1] != other[1] else name for name, side in (here, other)]
         said.append(f"{' minus '.join(names)}: {found[here] - found[other]:+.4f}")
     return "; ".join(said)

@@ -4,7 +4,6 @@ import html
 import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,10 +98,10 @@ def command(run: Run, profile_name: str) -> str:
 
 def changed_settings(experiment: Experiment, base: Experiment) -> Iterator[str]:
     """The fields in which an experiment differs from another one, as `--set` takes them, but for network and task."""
-    ours = to_dict(replace(experiment, task=base.task, network=replace(experiment.network, name=base.network.name)))
+    ours = to_dict(experiment)
     for section, fields in to_dict(base).items():
-        for name in fields if isinstance(fields, dict) else ():
-            if ours[section][name] != fields[name]:
+        for name in fields if isinstance(fields, dict) else ():  # the task is no section
+            if ours[section][name] != fields[name] and (section, name) != ("network", "name"):
                 value = ours[section][name]
                 yield f"{section}.{name}={value if isinstance(value, str) else json.dumps(value)}"
 

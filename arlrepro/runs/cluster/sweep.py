@@ -1,11 +1,11 @@
-"""Which settings of a protocol are best? Tried on training and validation images alone, by Ray Tune.
+"""Which settings of a protocol are best? Tried on training and validation images alone, by Ray Tune or one by one.
 
-No test image is scored. Trials that fall behind at the same epoch are stopped early (ASHA: Li et al. 2020, A System for
-Massively Parallel Hyperparameter Tuning). A trial that is lost with its node starts anew.
+No test image is scored. On Ray, trials that fall behind at the same epoch are stopped early (ASHA: Li et al. 2020, A
+System for Massively Parallel Hyperparameter Tuning), and a trial that is lost with its node starts anew.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,9 +19,11 @@ from arlrepro import paths
 from arlrepro.config import Experiment, with_settings
 from arlrepro.data.datasets import assign_folds
 from arlrepro.errors import ConfigError, RunError, check_known, some
+from arlrepro.progress import bar
 from arlrepro.registry import CLASSES
 from arlrepro.runs.cluster import nodes
 from arlrepro.runs.cluster.nodes import Resources, Supplies
+from arlrepro.runs.runner import set_up_data
 
 if TYPE_CHECKING:
     from arlrepro.data.lesions import DataModule
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 #: What trials are judged by: the official validation images, and with `held-out` a fifth of the training images, too.
 JUDGES = ("held-out", "validation")
 FOLDS = 5
-TRIALS_CSV = Path("results") / "protocol_trials.csv"
 COLUMNS = ["trial", "network", "seed", "settings", "evaluation_side", "minutes", *CLASSES, "mean_auc", "lesions"]
 
 
@@ -91,11 +92,17 @@ def try_settings(chosen: dict[str, Any], trials: Trials) -> None:
     """Train with some settings, and report to Tune each look at the images that judge."""
     from ray import tune
 
+    experiment = with_settings(trials.experiment, chosen["settings"])
+    train_and_judge(experiment, trials.supplies.open(experiment), trials.seed, trials.by, tune.report)
+
+
+def train_and_judge(
+    experiment: Experiment, datamodule: "DataModule", seed: int, by: str, report: Callable[[dict[str, Any]], None]
+) -> None:
+    """Train on what `held_out` leaves, and report each look at the images that judge: AUCs, minutes so far, lesions."""
     from arlrepro.training.trainer import train
 
-    experiment = with_settings(trials.experiment, chosen["settings"])
-    datamodule = trials.supplies.open(experiment)
-    rows_in, rows_out = held_out(datamodule, experiment.evaluation.seed, trials.by)
+    rows_in, rows_out = held_out(datamodule, experiment.evaluation.seed, by)
     judges = datamodule.at(rows_out)
     seconds = 0.0
 
@@ -105,9 +112,9 @@ def try_settings(chosen: dict[str, Any], trials: Trials) -> None:
         aucs = {name: row[f"validation_auc_{name}"] for name in CLASSES if f"validation_auc_{name}" in row}
         if aucs:
             mean = float(np.mean(list(aucs.values())))
-            tune.report({"epoch": epoch, **aucs, "mean_auc": mean, "minutes": seconds / 60, "lesions": len(judges)})
+            report({"epoch": epoch, **aucs, "mean_auc": mean, "minutes": seconds / 60, "lesions": len(judges)})
 
-    train(experiment, trials.seed, datamodule.at(rows_in), judges, watch=watch)
+    train(experiment, seed, datamodule.at(rows_in), judges, watch=watch)
 
 
 def sweep(
@@ -120,12 +127,12 @@ def sweep(
     seed: int = 100,
     by: str = "held-out",
 ) -> pd.DataFrame:
-    """Try every combination of settings; those that fall behind stop early.
+    """Try every combination of settings; on Ray those that fall behind stop early.
 
     Args:
         experiment: what is varied; of the same data set in every trial.
         over: see `settings_of`.
-        resources: where trials are made and what each is given.
+        resources: where trials are made and what each is given; on `local` they are made here, one after another.
         data: see `datasets.open_data`.
         device: see `runner.train_or_load`.
         seed: of the trainings; by default none of a registered run.
@@ -143,6 +150,34 @@ def sweep(
     every = {settings: with_settings(experiment, settings) for settings in settings_of(over)}
     if len({one.data for one in every.values()}) > 1:
         raise ConfigError("--over data...: all trials of a sweep read the same images; sweep each data set by itself")
+    ended: list[tuple[tuple[str, ...], dict[str, Any]]] = []  # settings, and the last look at what judges
+    if resources.on == "local":
+        datamodule = set_up_data(experiment, data, device)
+        for settings, one in bar(every.items(), desc="trials", unit="trial"):
+            looks: list[dict[str, Any]] = []
+            train_and_judge(one, datamodule, seed, by, looks.append)
+            ended.append((settings, looks[-1]))
+    else:
+        ended = _on_ray(experiment, every, resources, data, device, seed, by)
+    rows = []
+    for settings, look in ended:
+        told = {name: look.get(name) for name in ("minutes", *CLASSES, "mean_auc", "lesions")}
+        described = {"network": experiment.network.name, "seed": seed, "settings": " ".join(settings)}
+        side = every[settings].evaluation_patches.side
+        rows.append({**described, "evaluation_side": side, **told, "epochs": look["epoch"]})
+    return pd.DataFrame(rows).sort_values("mean_auc", ascending=False, ignore_index=True)
+
+
+def _on_ray(
+    experiment: Experiment,
+    every: Mapping[tuple[str, ...], Experiment],
+    resources: Resources,
+    data: str,
+    device: str,
+    seed: int,
+    by: str,
+) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+    """The settings of each trial that did not fail, with its last look at what judges."""
     with nodes.connected(resources.on) as ray, TemporaryDirectory() as scratch:
         from ray import tune
         from ray.tune.schedulers import ASHAScheduler
@@ -165,28 +200,25 @@ def sweep(
             ),
         )
         results = tuner.fit()
-    rows = []
-    for number in range(len(results)):
-        one = results[number]
-        if one.error is None and one.metrics and one.config:
-            settings = tuple(one.config["settings"])
-            told = {name: one.metrics.get(name) for name in ("minutes", *CLASSES, "mean_auc", "lesions")}
-            described = {"network": experiment.network.name, "seed": seed, "settings": " ".join(settings)}
-            side = every[settings].evaluation_patches.side
-            rows.append({**described, "evaluation_side": side, **told, "epochs": one.metrics["epoch"]})
-    if not rows:
+    found = [
+        (tuple(one.config["settings"]), one.metrics)
+        for one in (results[number] for number in range(len(results)))
+        if one.error is None and one.metrics and one.config
+    ]
+    if not found:
         raise RunError(f"every trial failed: {some([str(error).strip().splitlines()[-1] for error in results.errors])}")
-    return pd.DataFrame(rows).sort_values("mean_auc", ascending=False, ignore_index=True)
+    return found
 
 
-def write_trials(name: str, trials: pd.DataFrame) -> Path:
-    """Add a sweep's trials to the archived ones, `results/protocol_trials.csv`.
+def write_trials(profile_name: str, name: str, trials: pd.DataFrame) -> Path:
+    """Add a sweep's trials to the archived ones of a profile, `paths.trials_csv`.
 
     Args:
+        profile_name: whose protocol is varied.
         name: what was tried, in words.
         trials: from `sweep`.
     """
-    path = paths.root() / TRIALS_CSV
+    path = paths.trials_csv(profile_name)
     path.parent.mkdir(exist_ok=True)
     before = [pd.read_csv(path)] if path.is_file() else []
     table = pd.concat([*before, trials.assign(trial=name)])[[*COLUMNS, "epochs"]]

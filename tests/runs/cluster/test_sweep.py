@@ -6,12 +6,12 @@ import pytest
 
 from arlrepro.data.lesions import DataModule
 from arlrepro.errors import ConfigError
-from arlrepro.paths import root
+from arlrepro.paths import trials_csv
 from arlrepro.profiles import SMOKE
 from arlrepro.registry import CLASSES
 from arlrepro.runs.cluster import sweep
 from arlrepro.runs.cluster.nodes import Resources
-from arlrepro.runs.cluster.sweep import COLUMNS, JUDGES, TRIALS_CSV, held_out, settings_of, write_trials
+from arlrepro.runs.cluster.sweep import COLUMNS, JUDGES, held_out, settings_of, write_trials
 
 
 @pytest.fixture
@@ -53,14 +53,26 @@ def test_trials_of_several_data_sets_are_refused():
         sweep.sweep(SMOKE.experiment, ["data.side=64,96"], Resources())
 
 
+def test_without_ray_each_setting_is_tried_to_its_end(monkeypatch, training, validation, short):
+    """A trial a row, the best first; the images that judge are those that `held_out` names."""
+    module = DataModule.__new__(DataModule)
+    monkeypatch.setattr(sweep, "set_up_data", lambda *_: module)
+    monkeypatch.setattr(sweep, "held_out", lambda *_: ("rows to train on", "rows to judge by"))
+    vars(module).update(at={"rows to train on": training, "rows to judge by": validation}.get)
+    trials = sweep.sweep(short, ["train.epochs=1,2"], Resources(on="local"))
+    assert sorted(trials["settings"]) == ["train.epochs=1", "train.epochs=2"]
+    assert trials["settings"].str[-1].astype(int).tolist() == trials["epochs"].tolist()
+    assert trials["mean_auc"].is_monotonic_decreasing and (trials["lesions"] == len(validation)).all()
+
+
 def test_trials_are_added_to_those_that_are_archived(tmp_path, monkeypatch):
-    archived = pd.read_csv(root() / TRIALS_CSV)
+    archived = pd.read_csv(trials_csv("isic2017-256-imagenet"))
     monkeypatch.setenv("ARLREPRO_ROOT", str(tmp_path))
-    path = tmp_path / TRIALS_CSV
+    path = tmp_path / "results" / "protocol_trials-smoke.csv"
     path.parent.mkdir()
     archived.to_csv(path, index=False, float_format="%.4f")
     trial = {**archived.iloc[0].to_dict(), "epochs": 8}
-    assert write_trials("again", pd.DataFrame([trial])) == path
+    assert write_trials("smoke", "again", pd.DataFrame([trial])) == path
     table = pd.read_csv(path)
     assert list(table) == [*COLUMNS, "epochs"]
     pd.testing.assert_frame_equal(table.iloc[:-1][COLUMNS], archived[COLUMNS])
