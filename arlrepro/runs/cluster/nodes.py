@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 ANSWER, START = 10.0, 300.0
 #: Of a cluster's Ray client server, unless it is told another.
 CLIENT_PORT = 10001
+#: Times that Ray is asked to connect. Reason: for each client a cluster forks a process beside gRPC's threads, and now
+#: and then that process is dead at once.
+JOINS = 3
 #: Bytes of a file that travel as one object of Ray's store.
 PIECE = 64 * 2**20
 #: Reason: nobody's use is reported to Ray's makers unless they say so; Ray warns that one day a task without a GPU will
@@ -85,15 +88,7 @@ def connected(on: str) -> Iterator[ModuleType]:
         raise ConfigError(f"--on {on} needs a package that is not here: pip install arlrepro[cluster]") from error
     address = "local" if on == "ray" else _listening(on)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Reason: what Ray's client says in three lines is said below in one
-            ray.init(
-                address=address,
-                namespace="arlrepro",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False if on == "ray" else None,
-            )
+        _join(ray, address)
     except (ConnectionError, TimeoutError) as error:
         raise _no_answer(on, address, error) from error
     except RuntimeError as error:  # its versions, here and there, in several lines
@@ -118,6 +113,26 @@ def _listening(on: str) -> str:
     except (OSError, ValueError) as error:
         raise _no_answer(on, address, error) from error
     return address
+
+
+def _join(ray: ModuleType, address: str) -> None:
+    """Join the cluster at an address, or start one where it is `local`."""
+    for left in reversed(range(JOINS)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Reason: what Ray's client says in three lines is said here in one
+                ray.init(
+                    address=address,
+                    namespace="arlrepro",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    include_dashboard=False if address == "local" else None,
+                )
+            return
+        except ConnectionAbortedError:
+            ray.shutdown()  # Reason: a client that half connected is in the way of every further call
+            if not left:
+                raise
 
 
 def _no_answer(on: str, address: str, error: Exception) -> ConfigError:

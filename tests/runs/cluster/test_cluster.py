@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -39,6 +40,21 @@ def test_an_unknown_engine_is_refused():
     with pytest.raises(ConfigError) as caught, nodes.connected("slurm"):
         pass
     assert str(caught.value) == "unknown engine 'slurm'; known: local, ray, auto, ray://HOST:10001"
+
+
+def test_a_client_whose_process_is_dead_at_once_connects_again(monkeypatch):
+    calls = []
+
+    def init(**_settings):
+        calls.append("init")
+        if len(calls) == 1:
+            raise ConnectionAbortedError("Starting Ray client server failed.")
+
+    ray = ModuleType("ray")
+    ray.init, ray.shutdown = init, lambda: calls.append("shutdown")
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with nodes.connected("ray"):
+        assert calls == ["init", "shutdown", "init"]
 
 
 def test_the_last_checkpoint_is_kept_until_it_is_dropped(tmp_path):

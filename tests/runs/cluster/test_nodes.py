@@ -46,8 +46,6 @@ def cluster(place):
     with a_socket(listening=False) as client_port:
         pass
     with pytest.MonkeyPatch.context() as patch:
-        # Reason: on a busy machine Ray's client server is not ready in the 30 seconds that it is given.
-        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "120")
         head = {"num_cpus": 0, "ray_client_server_port": client_port, **SMALL}
         started = Cluster(initialize_head=True, head_node_args=head)
         started.add_node(num_cpus=2, **SMALL)
