@@ -15,7 +15,7 @@ book:  ## data, training, notebooks, site: prints the path of the front page and
 test:  ## unit tests, docstring examples, every notebook on smoke, a strict site; then the committed pages again
 	@$(PYTHON) setup_venv.py book test
 	$(BIN)/pytest -m "not slow"
-	env -u ARLREPRO_DATA PYTHONPATH=tests/no_torch $(BIN)/pytest --nbval book/isic2017-256-imagenet book/isic2017-256
+	env -u ARLREPRO_DATA PYTHONPATH=tests/no_torch $(BIN)/pytest --nbval book/isic2017-256-imagenet book/isic2017-256-lite0 book/isic2017-256
 
 test-slow:
 	@$(PYTHON) setup_venv.py book test cluster

@@ -78,14 +78,16 @@ def experiment(profile: str) -> str:
     Example:
         >>> experiment("demo"), experiment("isic2017-256")
         ('demo (synthetic)', '14 layers, from scratch')
+        >>> experiment("isic2017-256-lite0")
+        'EfficientNet-Lite0, from ImageNet'
     """
     named = profiles.profile(profile)
     if named.experiment.data.source == "synthetic":
         return f"{profile} (synthetic)"
     layers = " and ".join(sorted({one[-2:] for one in named.networks if one[-2:].isdigit()}))
     start = named.experiment.network.weights
-    how = "from scratch" if start == "none" else f"from {registry.start(start)}"
-    return f"{layers} layers, {how}" if layers else profile
+    how = "from scratch" if start == "none" else f"from {registry.start(start).partition(',')[0]}"
+    return f"{f'{layers} layers' if layers else registry.network(named.networks[0])}, {how}"
 
 
 def linked(text: str, here: Collection[str]) -> str:

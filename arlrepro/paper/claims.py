@@ -100,7 +100,7 @@ def read_claims(path: Path = CLAIMS_YAML) -> tuple[Claim, ...]:
 
     Example:
         >>> [claim.id for claim in read_claims() if claim.primary]
-        ['mean-auc-14', 'mean-auc-50-imagenet']
+        ['mean-auc-14', 'mean-auc-50-imagenet', 'mean-auc-lite0']
     """
     with storage.reading(path, ConfigError, "restore it: git checkout claims.yaml"):
         stored = yaml.safe_load(path.read_text(encoding="utf8"))

@@ -97,9 +97,9 @@ def _shown(value: Any) -> str:
 
 
 def _value(profile: Profile, name: str) -> Any:
-    """A field of a profile's config; of `network.name` the depths of its networks."""
+    """A field of a profile's config; of `network.name` what its networks are without their attention."""
     if name == "network.name":
-        return {network[-2:] for network in profile.networks}
+        return {registry.NETWORKS[network].plain for network in profile.networks}
     value: Any = profile.experiment
     for part in name.split("."):
         if not hasattr(value, part):

@@ -10,10 +10,12 @@ from arlrepro.config import Experiment
 from arlrepro.errors import ConfigError
 from arlrepro.evaluation.intervals import wilson_interval
 from arlrepro.paper.departures import read_departures
-from arlrepro.profiles import ISIC2017_256, ISIC2017_256_IMAGENET, PAPER
+from arlrepro.profiles import ISIC2017_256, ISIC2017_256_IMAGENET, ISIC2017_256_LITE0, PAPER
 from arlrepro.runs.study import Study
 from helpers.made_runs import made_study
 from helpers.stored_files import refusal
+
+NETWORKS_DIFFER = "depth or family of the networks"
 
 MEASURED = "measured effect on mean AUC"
 
@@ -70,10 +72,14 @@ def test_departures_say_what_the_profile_does():
     assert (table["paper"] != "").all() and (table["reason"] != "").all()
 
 
-def test_depth_leads_where_the_networks_are_shallower_and_is_none_where_they_are_not():
-    assert protocol.departures(Study(ISIC2017_256, ())).index[0] == "depth"
+@pytest.mark.parametrize("profile", [ISIC2017_256, ISIC2017_256_LITE0])
+def test_the_networks_lead_where_they_are_not_the_papers(profile):
+    assert protocol.departures(Study(profile, ())).index[0] == NETWORKS_DIFFER
+
+
+def test_the_papers_networks_are_no_departure():
     every = [protocol.departures(Study(ISIC2017_256_IMAGENET, ()), leading) for leading in (True, False)]
-    assert "depth" not in [setting for table in every for setting in table.index]
+    assert NETWORKS_DIFFER not in [setting for table in every for setting in table.index]
 
 
 def test_the_effect_of_a_variant_is_measured_by_its_runs(companion_archive):
@@ -108,6 +114,7 @@ def test_trials_are_listed_and_are_no_rows_without_their_file(tmp_path, monkeypa
     row = protocol.trials(study).loc[("as planned", "ResNet-50")]
     assert row.tolist() == ["train.epochs=8", 128, "19.6", "0.826", "0.951", "0.888", 550]
     assert protocol.trials(Study(ISIC2017_256, ())).empty, "they chose another protocol"
+    assert protocol.trials(Study(ISIC2017_256_LITE0, ())).empty, "it has trials of its own"
 
 
 def test_a_departure_that_was_tried_says_what_the_trials_gave():

@@ -53,5 +53,5 @@ def nothing(study: Study) -> Finding:
     lacking = "no pair of runs is completed" if study.runs else f"no run of {study.profile.name} is completed"
     return Finding(
         f"Not tested: {lacking} ({len(study.runs)} of {len(study.runs) + len(study.missing)} planned runs).",
-        "nothing yet; [what is planned](05_protocol.ipynb) was fixed before the first run.",
+        f"nothing yet; [what is planned](../{study.profile.name}/05_protocol.ipynb) was fixed before the first run.",
     )

@@ -144,7 +144,7 @@ def follows(verdicts: Sequence[Verdict], study: Study) -> Markdown:
     )
 
 
-def second_study(study: Study) -> Markdown:
-    """The second study's finding, for the front page."""
+def another_study(study: Study) -> Markdown:
+    """The finding of a study that the page is not about, for the front page."""
     one = results(study)
     return Markdown(f"{one.found} {one.follows.data}")
