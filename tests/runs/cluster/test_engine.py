@@ -197,7 +197,8 @@ def test_ctrl_c_stops_the_tasks_and_keeps_what_is_finished(two_nodes, place, tmp
     told = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*[0-9a-f]/told.json")}
     assert len(told) == 4
     assert all(path.read_bytes() == content for path, content in finished.items())
-    assert left and all(told[run_id]["first"] == step for run_id, step in left.items())
+    # Reason: a checkpoint that was on its way as the task was stopped may still have come.
+    assert left and all(told[run_id]["first"] >= step > 0 for run_id, step in left.items())
 
 
 def test_runs_survive_the_kill_of_a_worker_and_of_a_node_to_the_bits_of_the_local_engine(two_nodes, by_hand, place):
