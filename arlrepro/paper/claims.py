@@ -309,7 +309,7 @@ def _in_words(claim: Claim, found: Difference | Estimate, few_seeds: bool = Fals
     if claim.rule == "exact":
         return f"{found.value:.0f}"
     if few_seeds and claim.rule in DIFFERENCES:
-        return f"{found.value:+z.3f}"
+        return formatting.change(found.value)
     marks = [] if claim.effect is None else [claim.effect]
     return found.text(*marks) if claim.rule in LEVELS else found.signed(*marks)
 

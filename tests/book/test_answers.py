@@ -104,6 +104,14 @@ def test_one_network_without_the_other_has_a_level_and_no_difference():
     )
 
 
+def test_networks_of_other_seeds_than_each_other_name_them():
+    study = main_pair(3)
+    fewer = replace(study, runs=tuple(run for run in study.runs if (run.network, run.seed) != ("arl_cnn50", 2)))
+    found = results.results(fewer).found
+    assert "(seeds 0 to 2); ARL-CNN50 has" in found and "(seeds 0, 1); the difference is" in found
+    assert "(seeds 0 to 2); ARL-CNN50" not in results.results(study).found
+
+
 def test_the_larger_part_of_the_variance_is_named_as_the_limit():
     def outcome(lesions: float, seeds: float, noise: float = 0.9) -> Outcome[Difference]:
         parts = {"lesion_variance": lesions, "seed_variance": seeds, "training_noise": noise}

@@ -18,7 +18,11 @@ def results(study: Study) -> Finding:
     levels = {network: one for network, one in found.items() if one}
     if not levels:
         return nothing(study)
-    said = [f"{registry.network(network)} has a mean AUC of {level(one)}" for network, one in levels.items()]
+    apart = len({one.seeds for one in levels.values()}) > 1  # then their difference is not that of the two metrics
+    said = [
+        f"{registry.network(network)} has a mean AUC of {level(one)}{f' ({formatting.seeds(one.seeds)})' * apart}"
+        for network, one in levels.items()
+    ]
     gain = difference(study)
     said.append(
         f"the difference is {in_words(gain)} ({formatting.seeds(gain.seeds)})"
