@@ -152,6 +152,7 @@ def report(out: Path) -> Path:
     toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf8"))
     for part in toc.get("parts", []):
         part["chapters"] = [one for one in part["chapters"] if one["file"] != REFERENCE]
+    toc["parts"] = [part for part in toc.get("parts", []) if part["chapters"]]
     (book / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
     build(book, "--builder", "singlehtml", "-qq")  # links to the reference lead nowhere, as one may expect
     page = root() / BUILD / "singlehtml" / f"{toc['root']}.html"
