@@ -48,7 +48,7 @@ def test_tables_of_a_study_without_runs_are_empty_but_there():
     assert len(comparison.resnet_vs_arl(EMPTY)) == 12
     for table in (comparison.differences, comparison.spread_over_seeds, terms.term_sizes, terms.removal):
         assert len(table(EMPTY)) == 0
-    assert runs.missing(EMPTY).startswith("10 of 10 planned runs are not completed yet: resnet14-joint-s0-53c72dba, ")
+    assert runs.missing(EMPTY).startswith("10 of 10 planned runs are not completed yet: ResNet-14, seeds 0 to 4; ")
 
 
 def test_a_whole_matrix_misses_nothing():
