@@ -68,7 +68,7 @@ HASHES = {
     "demo": "9a034c7f",
     "isic2017-256": "53c72dba",
     "isic2017-256-imagenet": "c3eb07b2",
-    "isic2017-256-lite0": "0839b774",
+    "isic2017-256-lite0": "31cc6712",
     "isic2017-256-cv": "d4327de6",
     "isic2017-256-ablation": "53c72dba",
     "isic2017-256-networks": "53c72dba",
