@@ -182,7 +182,7 @@ class _Remote:
         return self.path.with_name(f"{self.path.name}.{mark}.part")
 
     def bytes_there(self) -> int:
-        """Bytes to go on from; what cannot be told from another version's is as good as not there."""
+        """Bytes of this very version that are on disk; 0 where the server names no version of the file."""
         there = self.part.stat().st_size if self.validator and self.part.exists() else 0
         return there if there <= self.size else 0
 

@@ -149,7 +149,7 @@ def decide(claims: tuple[Claim, ...], studies: Mapping[str, Study]) -> list[Verd
 
     Args:
         claims: from `read_claims`.
-        studies: archived runs by profile; a claim on a profile that is not there cannot be told.
+        studies: archived runs by profile; a claim on any other is not tested.
 
     Returns:
         One verdict a claim, in their order.

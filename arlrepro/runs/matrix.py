@@ -22,7 +22,7 @@ class Matrix:
     profile: Profile
     folder: Path  # where its runs lie; each becomes `folder/<id>`
     missing: list[tuple[Experiment, int]]  # experiments and seeds
-    here: int  # runs that are there already
+    here: int  # number of completed runs
     data: str = ""  # see `datasets.open_data`
     device: str = "auto"  # see `train_or_load`
     log: str = "none"  # see `train_or_load`

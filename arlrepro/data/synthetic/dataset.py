@@ -36,7 +36,7 @@ KINDS = (*CLASSES, "nevus")
 
 @dataclass(frozen=True)
 class SyntheticLesion:
-    """One drawn lesion with its truth; hairs and other artefacts may lie over the masked structures."""
+    """One synthetic lesion with its truth; hairs and other artefacts may lie over the masked structures."""
 
     kind: str  # one of KINDS
     difficulty: float  # in [0, 1]; at 1 its signs are as frequent as in any other kind
