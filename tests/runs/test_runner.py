@@ -13,9 +13,10 @@ import torchvision
 from filelock import FileLock
 from safetensors.torch import save_file
 
-from arlrepro import cli, paths, storage
+from arlrepro import paths, storage
 from arlrepro.book.figures import attention
 from arlrepro.book.figures.lesions import real_lesions
+from arlrepro.cli import making
 from arlrepro.config import DataConfig
 from arlrepro.data import datasets, isic
 from arlrepro.data.synthetic import dataset as synthetic
@@ -314,7 +315,7 @@ def test_a_run_of_a_fold_is_tested_on_its_fold_alone(place, tiny):
 def test_what_no_network_gives_is_archived_beside_the_runs(place, tiny, monkeypatch):
     enough = replace(tiny.experiment.data, synthetic_training=48)
     monkeypatch.setitem(PROFILES, "tiny", replace(tiny, experiment=replace(tiny.experiment, data=enough)))
-    cli.baseline(profile="tiny", data="")
+    making.baseline(profile="tiny", data="")
     folder = place / "results" / "tiny"
     colour, people = (pd.read_csv(folder / name) for name in (baselines.COLOUR, baselines.AGE_AND_SEX))
     assert colour["split"].value_counts().to_dict() == {"validation": 9, "test": 9}

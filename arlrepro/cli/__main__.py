@@ -1,0 +1,6 @@
+"""`python -m arlrepro.cli`, as torchrun starts it."""
+
+from arlrepro.cli import main
+
+if __name__ == "__main__":
+    main()
