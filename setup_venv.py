@@ -80,7 +80,8 @@ def check_index():
 def install(extras):
     """Install this checkout with these extras; a terminal sees the downloads move, a log only what went wrong."""
     quiet = [] if sys.stdout.isatty() else ["-qq"]
-    what = ["-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[{','.join(extras)}]"]
+    # Reason: to compile every module of every package takes 50 s of a core; Python compiles those that are imported.
+    what = ["--no-compile", "-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[{','.join(extras)}]"]
     if subprocess.call([*PIP, "install", *quiet, *what]) != 0:
         stop("pip could not install the packages, see above. Run it again when that is mended.")
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from arlrepro.config import Experiment
-from arlrepro.data.lesions import Lesions
+from arlrepro.data.patches import Lesions
 from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.models.arl_cnn import BOTTLENECKS, create
 from arlrepro.profiles import PAPER

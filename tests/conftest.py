@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from arlrepro.config import Experiment
-from arlrepro.data.lesions import Lesions
+from arlrepro.data.patches import Lesions
 from arlrepro.profiles import ISIC2017_256_ABLATION, ISIC2017_256_NETWORKS
 from arlrepro.runs.archive import write_run
 from helpers.made_runs import made_run, scores

@@ -43,7 +43,7 @@ WITH_TORCH = {
         for name in MODULES
         if name.split(".")[0] in ("models", "training", "attention") and name != "attention.overlay"
     ),
-    *("data.lesions", "data.patches", "runs.measures", "timm"),
+    *("data.patches", "runs.measures", "timm"),
 }
 #: Decimals that are names of versions, licences and the like, not results.
 NAMES_WITH_DECIMALS = re.compile(r"Python 3\.\d+|CC[ -]BY[\w-]* \d\.\d|10\.\d{4,}/\S+|https?://\S+|version \d[\d.]*")

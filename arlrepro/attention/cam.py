@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arlrepro.attention.terms import mask_of, watched_blocks
-from arlrepro.data.lesions import Lesions
+from arlrepro.data.patches import Lesions
 from arlrepro.errors import ConfigError
 from arlrepro.models.attach import attention_blocks
 from arlrepro.models.inference import Predictor

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from arlrepro.attention.cam import class_activation_maps, enlarged
 from arlrepro.attention.localisation import COLUMNS, activations, by_lesion
-from arlrepro.data.lesions import Lesions
+from arlrepro.data.patches import Lesions
 from arlrepro.models.inference import Predictor
 from arlrepro.models.structure import structure
 from arlrepro.registry import classes_of

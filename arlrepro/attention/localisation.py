@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from arlrepro.attention.cam import Maps, class_activation_maps, enlarged
-from arlrepro.data.lesions import Lesions
+from arlrepro.data.patches import Lesions
 from arlrepro.data.synthetic import dataset as synthetic
 from arlrepro.models.inference import Predictor
 from arlrepro.registry import CLASSES, classes_of

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from arlrepro.data.lesions import Lesions
+from arlrepro.data.patches import Lesions
 from arlrepro.models.attach import attention_blocks
 from arlrepro.models.blocks.arl_block import MASK_FUNCTIONS, ResidualSum
 from arlrepro.models.inference import Predictor

@@ -7,7 +7,10 @@ import ast
 import hashlib
 import inspect
 import os
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,9 +21,14 @@ from arlrepro.config import DataConfig, Experiment
 from arlrepro.data import cache, isic
 from arlrepro.data.synthetic import dataset as synthetic
 from arlrepro.data.synthetic import scene, signs
-from arlrepro.errors import ConfigError
+from arlrepro.errors import ConfigError, DatasetError
 from arlrepro.paths import root
 from arlrepro.registry import CLASSES
+
+if TYPE_CHECKING:
+    import torch
+
+    from arlrepro.data.patches import Lesions
 
 DEFAULT_DATA = Path("data/isic2017")
 EXTRA = "extra"  # folder beside the official files, as `arlrepro data extra` makes it
@@ -30,6 +38,48 @@ GALLERY = (
     *(("seborrheic_keratosis", seed) for seed in (3, 4)),
     *(("nevus", seed) for seed in (5, 6)),
 )
+
+
+@dataclass(frozen=True)
+class DataModule:
+    """An experiment's images, decoded and on the device, a split at a time."""
+
+    dataset: isic.IsicDataset
+    images: cache.ImageArray
+    device: "torch.device"
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Which images may show the same lesion, see `duplicates.groups`."""
+        from arlrepro.data import duplicates
+
+        return duplicates.groups(self.images.pixels)
+
+    def for_run(self, experiment: Experiment, seed: int) -> "DataModule":
+        """The same images, in cross-validation with the splits of the experiment's fold; the seed draws the folds."""
+        if not experiment.data.folds:
+            return self
+        lesions = with_fold(self.dataset.lesions, self.groups, experiment.data.folds, experiment.data.fold, seed)
+        return replace(self, dataset=self.dataset.with_splits(lesions["split"]))
+
+    def rows(self, split: str) -> np.ndarray:
+        """The rows of the array that hold a split."""
+        return np.flatnonzero(self.dataset.lesions["split"] == split)
+
+    def lesions(self, split: str) -> "Lesions":
+        """One split's images on the device."""
+        rows = self.rows(split)
+        if not len(rows):
+            raise DatasetError(f"{self.dataset.root}: the {split} split has no images")
+        return self.at(rows)
+
+    def at(self, rows: np.ndarray) -> "Lesions":
+        """Some rows of the array on the device."""
+        from arlrepro.data.patches import Lesions
+
+        ids = tuple(self.images.image_ids[row] for row in rows)
+        labels = self.dataset.lesions.loc[list(ids), list(CLASSES)].to_numpy(dtype=np.int64)
+        return Lesions.load(ids, self.images.pixels, labels, self.device, rows)
 
 
 def open_data(config: DataConfig, data: str = "") -> isic.IsicDataset:
@@ -86,6 +136,17 @@ def decode(dataset: isic.IsicDataset, experiment: Experiment) -> cache.ImageArra
     """Decode a data set at the side that an experiment's networks see, once for all runs."""
     side = experiment.data.side
     return cache.prepare(dataset, side, root() / "data" / "cache" / f"{dataset.fingerprint[:12]}-{side}")
+
+
+def gallery(experiment: Experiment, device: "torch.device") -> "Lesions":
+    """The synthetic lesions of `GALLERY` as a network of this experiment sees them; ids are `<kind>-<seed>`."""
+    from arlrepro.data.patches import Lesions
+
+    side = experiment.data.side
+    drawn = [synthetic.draw_lesion(kind, seed, side) for kind, seed in GALLERY]
+    labels = np.array([[int(kind == name) for name in CLASSES] for kind, _ in GALLERY])
+    ids = tuple(f"{kind}-{seed}" for kind, seed in GALLERY)
+    return Lesions.load(ids, np.stack([one.image for one in drawn]), labels, device)
 
 
 def assign_folds(

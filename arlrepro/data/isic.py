@@ -17,8 +17,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from arlrepro.data.files.images import decode_image, decode_mask
-from arlrepro.data.files.listing import Listing, list_files, merged
-from arlrepro.data.files.stored import StoredFile, crc32s, find
+from arlrepro.data.files.stored import Listing, StoredFile, crc32s, find, list_files, merged
 from arlrepro.data.files.tables import DOWNSAMPLED, read_header
 from arlrepro.data.labels import (
     Report,

@@ -6,19 +6,23 @@ A patch is a box in fractions of the image's side; a position :math:`u \in [-1, 
 
 with centre :math:`c`, scale :math:`s`, zoom :math:`z`, rotation :math:`R(\theta)` and flips :math:`f = \pm 1`. Images
 are square copies of rectangular originals, so a rotation acts on the resized patch, as in the public code of the
-protocol. Boxes are drawn on the CPU, whatever the device, so that one seed gives the same patches everywhere.
+protocol. Boxes are drawn on the CPU, whatever the device, so that one seed gives the same patches everywhere;
+:class:`Lesions` holds a split's images on the device where they are cut.
 """
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from arlrepro.config import EvaluationConfig, PatchConfig
+from arlrepro.data import cache
 
 Pixels = UInt8[Tensor, "images side side 3"]
 
@@ -143,6 +147,69 @@ def cut(
         patches[rows.to(device)] = _warp(pixels, halvings, image[rows], boxes[rows], config.side)
     mean, std = (torch.tensor(one, device=device).view(1, 3, 1, 1) for one in (config.mean, config.std))
     return patches.div_(255).sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Images of one split, with their labels, in one order."""
+
+    image_ids: tuple[str, ...]
+    pixels: Pixels  # these images among others: on a CPU those of a mapped file, on a GPU no others
+    rows: Int[Tensor, " lesions"]  # where each lies in `pixels`; on the CPU
+    labels: Int[np.ndarray, "lesions classes"]  # 0 or 1, in the order of `registry.CLASSES`
+    mapped: np.memmap | None = None  # the file that `pixels` are read from as they are looked at, where they are
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are, and so the patches cut from them."""
+        return self.pixels.device
+
+    @classmethod
+    def load(
+        cls,
+        image_ids: tuple[str, ...],
+        pixels: UInt8[np.ndarray, "images side side 3"],
+        labels: Int[np.ndarray, "lesions classes"],
+        device: torch.device,
+        rows: Int[np.ndarray, " lesions"] | None = None,
+    ) -> "Lesions":
+        """Decoded images for a device: put on a GPU whole, left where they are for a CPU, mapped file or not.
+
+        Args:
+            image_ids: of the lesions.
+            pixels: these images, perhaps among others.
+            labels: of the lesions, 0 or 1.
+            device: of the network that will see them.
+            rows: where each lesion lies in `pixels`; by default they are these lesions in their order.
+        """
+        where = np.arange(len(image_ids)) if rows is None else rows
+        if device.type != "cpu":
+            pixels, where = pixels[where], np.arange(len(where))
+        with warnings.catch_warnings():
+            # Reason: of a read-only mapped file PyTorch says that writing would be undefined; nobody writes.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            there = torch.from_numpy(pixels).to(device)
+        return cls(image_ids, there, torch.from_numpy(where), labels, pixels if isinstance(pixels, np.memmap) else None)
+
+    def at(self, rows: Int[np.ndarray, " rows"]) -> "Lesions":
+        """Some of the lesions, in the order of the rows."""
+        ids = tuple(self.image_ids[row] for row in rows)
+        return Lesions(ids, self.pixels, self.rows[torch.from_numpy(rows)], self.labels[rows], self.mapped)
+
+    def cut(
+        self, lesion: Int[Tensor, " boxes"], boxes: Boxes, config: PatchConfig
+    ) -> Float[Tensor, "boxes 3 patch patch"]:
+        """Patches of the lesions, each box with the number of its lesion here; see `patches.cut`.
+
+        Raises:
+            DatasetError: the file that they are cut from was itself cut off since it was opened.
+        """
+        if self.mapped is not None:
+            cache.require_whole(self.mapped)
+        return cut(self.pixels, self.rows[lesion], boxes, config)
 
 
 def _halvings(whole: int, scale: float, side: int) -> int:

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from arlrepro.config import EvaluationConfig, Experiment
-from arlrepro.data.lesions import Lesions
-from arlrepro.data.patches import Boxes, evaluation_boxes
+from arlrepro.data.patches import Boxes, Lesions, evaluation_boxes
 from arlrepro.models.devices import autocast
 
 #: It bounds the memory and does not change what is found.

@@ -15,8 +15,8 @@ from arlrepro.attention.faithfulness import curves, sanity
 from arlrepro.attention.lesion_frame import mean_maps
 from arlrepro.attention.localisation import activations, drawn_focus, focus
 from arlrepro.config import Experiment
-from arlrepro.data.lesions import DataModule, Lesions, gallery
-from arlrepro.data.patches import Boxes
+from arlrepro.data.datasets import DataModule, gallery
+from arlrepro.data.patches import Boxes, Lesions
 from arlrepro.evaluation.delong import auc_interval
 from arlrepro.models.arl_cnn import build
 from arlrepro.models.inference import Predictor, mean_over_patches

@@ -17,8 +17,7 @@ from arlrepro import paths, registry, storage
 from arlrepro.attention.overlay import overlay
 from arlrepro.data import datasets, isic
 from arlrepro.data.files.images import decode_image
-from arlrepro.data.files.listing import IMAGE_SUFFIXES, Listing, list_files, merged
-from arlrepro.data.files.stored import StoredFile
+from arlrepro.data.files.stored import IMAGE_SUFFIXES, Listing, StoredFile, list_files, merged
 from arlrepro.errors import ArlReproError, ConfigError, DatasetError, OutputError, RunError, printable, some
 from arlrepro.evaluation.calibration import with_temperature
 from arlrepro.evaluation.delong import auc_interval, paired_difference
@@ -131,7 +130,7 @@ def score_images(
         RunError: the run has no weights here, or the output folder exists and is not empty.
     """
     from arlrepro.attention.localisation import activations
-    from arlrepro.data.lesions import Lesions
+    from arlrepro.data.patches import Lesions
     from arlrepro.models.devices import choose_device
     from arlrepro.models.inference import Predictor
 
@@ -245,7 +244,7 @@ def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> 
     Returns:
         Scores in [0, 1] by lesion id, a column a class that the network scores.
     """
-    from arlrepro.data.lesions import DataModule
+    from arlrepro.data.datasets import DataModule
     from arlrepro.models.devices import choose_device
     from arlrepro.models.inference import Predictor
 

@@ -26,7 +26,7 @@ from arlrepro.runs.weights import load_network, save_weights
 if TYPE_CHECKING:
     import torch
 
-    from arlrepro.data.lesions import DataModule
+    from arlrepro.data.datasets import DataModule
     from arlrepro.training.checkpoint import Checkpoint
     from arlrepro.training.trainer import Watcher
 
@@ -37,7 +37,7 @@ STATE = "state"
 
 def set_up_data(experiment: Experiment, data: str, device: str) -> "DataModule":
     """Choose the device, open and decode the data; of several processes one decodes, and the others wait."""
-    from arlrepro.data.lesions import DataModule
+    from arlrepro.data.datasets import DataModule
     from arlrepro.models.devices import choose_device
 
     return DataModule(*datasets.open_images(experiment, data), choose_device(device))

@@ -56,7 +56,7 @@ def commit_weights(folder: Path) -> Path:
     import torch
     from safetensors.torch import save
 
-    from arlrepro.data.lesions import gallery
+    from arlrepro.data.datasets import gallery
     from arlrepro.models.inference import Predictor
 
     run = read_run(folder)

@@ -24,8 +24,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from arlrepro.config import Experiment, TrainConfig
-from arlrepro.data.lesions import Lesions
-from arlrepro.data.patches import Boxes, epoch
+from arlrepro.data.patches import Boxes, Lesions, epoch
 from arlrepro.errors import ConfigError, DatasetError, RunError
 from arlrepro.models.arl_cnn import build
 from arlrepro.models.devices import autocast

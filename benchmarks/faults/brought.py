@@ -12,8 +12,7 @@ from PIL import Image
 
 from arlrepro.config import Experiment, to_dict, with_settings
 from arlrepro.data.files.images import IMAGE_FORMATS, decode_image
-from arlrepro.data.files.listing import list_files
-from arlrepro.data.files.stored import StoredFile
+from arlrepro.data.files.stored import StoredFile, list_files
 from arlrepro.data.isic import read_dataset
 from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.errors import ArlReproError

@@ -20,9 +20,9 @@ from PIL import Image
 from arlrepro.config import EvaluationConfig, PatchConfig
 from arlrepro.data import cache
 from arlrepro.data.cache import ImageArray, prepare
+from arlrepro.data.datasets import DataModule
 from arlrepro.data.files.images import decode_image
 from arlrepro.data.isic import IsicDataset, read_dataset
-from arlrepro.data.lesions import DataModule
 from arlrepro.data.patches import evaluation_boxes
 from arlrepro.errors import ConfigError, DatasetError
 from helpers import isic_folder

@@ -10,9 +10,8 @@ from unittest import mock
 
 import pytest
 
-from arlrepro.data.files import listing, stored
-from arlrepro.data.files.listing import list_files
-from arlrepro.data.files.stored import StoredFile
+from arlrepro.data.files import stored
+from arlrepro.data.files.stored import StoredFile, list_files
 from helpers import isic_folder
 from helpers.cases import case
 from helpers.stored_files import message
@@ -154,8 +153,8 @@ def test_linked_folders_are_entered_once_and_circles_of_links_end(tmp_path):
     (store / "back").symlink_to(folder)
     found = list_files(folder)
     assert sorted(file.base for file in found.images) == ["a.jpg", "b.jpg", "c.jpg"]
-    assert list(found.skipped) == [listing.AGAIN]
-    assert f"{folder}/second" in found.skipped[listing.AGAIN]
+    assert list(found.skipped) == [stored.AGAIN]
+    assert f"{folder}/second" in found.skipped[stored.AGAIN]
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -172,7 +171,7 @@ def test_what_is_no_image_of_a_lesion_is_passed_over_by_reason(tmp_path, zipped)
     found = list_files(place)
     assert [file.base for file in found.images] == ["own.jpg"]
     assert {reason: len(passed) for reason, passed in found.skipped.items()} == {
-        listing.HIDDEN: 2, listing.THUMBNAILS: 2, listing.FOREIGN: 1,
+        stored.HIDDEN: 2, stored.THUMBNAILS: 2, stored.FOREIGN: 1,
     }  # fmt: skip
 
 
@@ -183,8 +182,8 @@ def test_links_to_nothing_pipes_and_links_to_themselves_are_named(tmp_path):
     found = list_files(tmp_path)
     assert found.files == ()
     assert found.skipped == {
-        listing.NOWHERE: (f"{tmp_path}/lost", f"{tmp_path}/self.jpg"),
-        listing.IRREGULAR: (f"{tmp_path}/pipe.jpg",),
+        stored.NOWHERE: (f"{tmp_path}/lost", f"{tmp_path}/self.jpg"),
+        stored.IRREGULAR: (f"{tmp_path}/pipe.jpg",),
     }
     assert message(StoredFile(tmp_path, "pipe.jpg", 0).read) == (
         f"{tmp_path}/pipe.jpg: is a pipe, a device or a folder, not a picture or a table. Name a file."

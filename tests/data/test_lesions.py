@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from arlrepro.config import EvaluationConfig, PatchConfig
-from arlrepro.data.lesions import Lesions
-from arlrepro.data.patches import evaluation_boxes
+from arlrepro.data.patches import Lesions, evaluation_boxes
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from arlrepro.config import Experiment, TrainConfig
-from arlrepro.data.lesions import Lesions
+from arlrepro.data.patches import Lesions
 from arlrepro.profiles import SMOKE
 
 

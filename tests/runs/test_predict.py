@@ -18,7 +18,7 @@ from arlrepro import paths
 from arlrepro.attention.overlay import overlay
 from arlrepro.cli import app
 from arlrepro.config import NetworkConfig
-from arlrepro.data.files import listing
+from arlrepro.data.files import stored
 from arlrepro.data.files.stored import StoredFile
 from arlrepro.data.synthetic.dataset import draw_lesion
 from arlrepro.errors import ConfigError, DatasetError, OutputError, RunError
@@ -236,7 +236,7 @@ def test_what_is_passed_over_in_folders_is_counted_by_reason(lesion, tmp_path):
     found = find_images([tmp_path, tmp_path / "own.jpg"])
     assert [file.base for file in found.files] == ["own.jpg"]
     assert {reason: len(names) for reason, names in found.skipped.items()} == {
-        listing.FOREIGN: 1, listing.HIDDEN: 1, OTHER_FILES: 1,
+        stored.FOREIGN: 1, stored.HIDDEN: 1, OTHER_FILES: 1,
     }  # fmt: skip
 
 

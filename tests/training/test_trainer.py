@@ -201,7 +201,7 @@ def test_a_gpu_whose_memory_is_too_small_is_told_what_to_lower(short, training, 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("arlrepro.data.lesions.cut", full)
+    monkeypatch.setattr("arlrepro.data.patches.cut", full)
     message = (
         "the GPU's memory is too small for arl_cnn14 on 8 patches of 64 px at once: raise train.parts from 1, which "
         "passes a batch in smaller parts, or lower train.batch_size"

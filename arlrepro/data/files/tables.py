@@ -7,8 +7,7 @@ import unicodedata
 
 import pandas as pd
 
-from arlrepro.data.files.listing import IMAGE_SUFFIXES
-from arlrepro.data.files.stored import StoredFile
+from arlrepro.data.files.stored import IMAGE_SUFFIXES, StoredFile
 from arlrepro.errors import DatasetError, some
 
 DOWNSAMPLED = "_downsampled"  # ends the ids of some images of the later challenges, in one of their files or another

@@ -27,7 +27,7 @@ from arlrepro.errors import ConfigError, DatasetError, some
 from arlrepro.registry import PRETRAINED
 
 if TYPE_CHECKING:
-    from arlrepro.data.lesions import DataModule
+    from arlrepro.data.datasets import DataModule
 
 #: Seconds that an address may take to answer, and all nodes to say their versions.
 ANSWER, START = 10.0, 300.0
@@ -277,7 +277,7 @@ class Supplies:
         """
         import torch
 
-        from arlrepro.data.lesions import DataModule
+        from arlrepro.data.datasets import DataModule
         from arlrepro.models import pretrained
         from arlrepro.training.distributed import use_deterministic_kernels
 

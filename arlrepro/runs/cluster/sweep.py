@@ -26,7 +26,7 @@ from arlrepro.runs.cluster.nodes import Resources, Supplies
 from arlrepro.runs.runner import set_up_data
 
 if TYPE_CHECKING:
-    from arlrepro.data.lesions import DataModule
+    from arlrepro.data.datasets import DataModule
 
 #: What trials are judged by: the official validation images, and with `held-out` a fifth of the training images, too.
 JUDGES = ("held-out", "validation")

@@ -169,7 +169,7 @@ def test_weights_that_a_node_lacks_come_from_the_head_and_are_known_by_their_byt
         with (
             mock.patch.object(pretrained, "_in_package", return_value=[]),  # the package is not installed there
             mock.patch.object(Supplies, "_images"),
-            mock.patch("arlrepro.data.lesions.DataModule"),
+            mock.patch("arlrepro.data.datasets.DataModule"),
             mock.patch.dict("os.environ"),
         ):
             supplies.open(replace(SMOKE.experiment, network=network))

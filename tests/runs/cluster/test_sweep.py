@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arlrepro.data.lesions import DataModule
+from arlrepro.data.datasets import DataModule
 from arlrepro.errors import ConfigError
 from arlrepro.paths import trials_csv
 from arlrepro.profiles import SMOKE
