@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 #: Seconds between two lines in a log, where there is no terminal to draw a bar on.
 LOG_EVERY = 30.0
+#: Further options of every bar of this process.
+_everywhere: dict[str, Any] = {}
 
 
 def bar(iterable: Iterable | None = None, **options: Any) -> tqdm:
@@ -22,7 +24,13 @@ def bar(iterable: Iterable | None = None, **options: Any) -> tqdm:
     stream = _terminal()
     if stream is None:
         return tqdm(iterable, **{**options, "disable": True})
-    return tqdm(iterable, file=stream, mininterval=0.1 if stream.isatty() else LOG_EVERY, **options)
+    every = 0.1 if stream.isatty() else LOG_EVERY
+    return tqdm(iterable, file=stream, mininterval=every, **_everywhere, **options)
+
+
+def draw_on_line(number: int) -> None:
+    """Draw this process's bars so many lines below those of the process that started it, and wipe them when done."""
+    _everywhere.update(position=number, leave=False)
 
 
 def advance(shown: tqdm, done: int) -> None:

@@ -184,7 +184,8 @@ def make(profile: str, data: str = "") -> tuple[Path, dict[str, float]]:
     data = str(Path(data).resolve()) if data else ""
     storage.require_writable(root() / BUILD)
     start = time.perf_counter()
-    matrix.open_study(profile, data)  # the notebooks open it too: what is long has its own progress bar and time
+    # Reason: the notebooks open it too; here what is long has its own progress bar and time.
+    matrix.open_study(profile, data, matrix.side_by_side)
     trained = time.perf_counter()
     pages = execute(profile, data, root() / BUILD / "pages" / profile)
     executed = time.perf_counter()

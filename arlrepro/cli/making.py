@@ -92,7 +92,7 @@ def reproduce(
 
     choose_kernels(deterministic)
     choose_weights(weights_dir)
-    engine = matrix.one_after_another
+    engine = matrix.side_by_side
     if on != "local":
         from arlrepro.runs.cluster.engine import RayEngine
         from arlrepro.runs.cluster.nodes import Resources

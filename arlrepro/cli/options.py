@@ -32,7 +32,8 @@ Deterministic = Annotated[
 On = Annotated[
     str,
     typer.Option(
-        "--on", help="local; ray (this machine, side by side); auto (the cluster it is in); ray://HOST:10001 (another)."
+        "--on",
+        help="local; ray (this machine, as asked); auto (the cluster it is in); ray://HOST:10001 (another).",
     ),
 ]
 CpusPerRun = Annotated[float, typer.Option(help="Of a node, on Ray; fractions share.")]

@@ -1,16 +1,18 @@
 """A profile's matrix of runs: the ones that lack are made by an engine, here or on a cluster; the others are read."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, cpu_count, delayed, parallel_config
 
-from arlrepro import paths
+from arlrepro import paths, progress
 from arlrepro.config import Experiment
 from arlrepro.errors import ConfigError
 from arlrepro.profiles import Profile, profile
-from arlrepro.progress import bar
+from arlrepro.runs.archive import Run
 from arlrepro.runs.runner import set_up_data, train_or_load
 from arlrepro.runs.study import Study, read_study
 
@@ -28,23 +30,61 @@ class Matrix:
     log: str = "none"  # see `train_or_load`
 
 
-#: Makes the runs that a matrix lacks; `one_after_another` here, or `engine.RayEngine` on a cluster.
+#: Makes the runs that a matrix lacks: `one_after_another`, `side_by_side`, or `engine.RayEngine` on a cluster.
 Engine = Callable[[Matrix], None]
+#: What a training may take of memory on a processor; 50 layers on patches of 128 px take up to 4.5 GB.
+GB_A_RUN = 6
 
 
 def one_after_another(matrix: Matrix) -> None:
     """Make the runs of a matrix in this process, with a progress bar over the runs."""
     datamodule = set_up_data(matrix.profile.experiment, matrix.data, matrix.device)
-    done, every = matrix.here, matrix.here + len(matrix.missing)
+    runs = (
+        train_or_load(experiment, seed, matrix.folder, datamodule=datamodule, log=matrix.log)
+        for experiment, seed in matrix.missing
+    )
+    _count(matrix, runs, at_once=1)
+
+
+def side_by_side(matrix: Matrix) -> None:
+    """Make the runs of a matrix on the cores of this machine, as many at once as its memory holds; on a GPU in turn.
+
+    Reason: two trainings on a core each are done before two on both cores in turn, for not every operation of a step
+    is shared by threads.
+    """
+    cores = cpu_count()
+    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    at_once = min(len(matrix.missing), cores, int(memory_gb / GB_A_RUN))
+    if at_once < 2:
+        return one_after_another(matrix)
+    datamodule = set_up_data(matrix.profile.experiment, matrix.data, matrix.device)  # decoded once, for all
+    if datamodule.device.type != "cpu":
+        return one_after_another(matrix)
+    jobs = [
+        delayed(_in_process)(1 + number % at_once, experiment, seed, matrix.folder, matrix.data, matrix.log)
+        for number, (experiment, seed) in enumerate(matrix.missing)
+    ]
+    with parallel_config("loky", n_jobs=at_once, inner_max_num_threads=cores // at_once):
+        _count(matrix, Parallel(return_as="generator_unordered", pre_dispatch=at_once)(jobs), at_once)
+
+
+def _in_process(line: int, experiment: Experiment, seed: int, folder: Path, data: str, log: str) -> Run:
+    """Make a run in a process of its own, its progress on a line of its own."""
+    progress.draw_on_line(line)
+    return train_or_load(experiment, seed, folder, data=data, device="cpu", log=log)
+
+
+def _count(matrix: Matrix, runs: Iterable[Run], at_once: int) -> None:
+    """Show how many runs are done, and how long those that are left will take."""
     seconds: list[float] = []
-    with bar(total=every, initial=done, desc=f"runs of {matrix.profile.name}", unit="run") as progress:
-        for left, (experiment, seed) in zip(range(len(matrix.missing), 0, -1), matrix.missing, strict=True):
-            if seconds:
-                progress.set_postfix_str(f"about {left * float(np.mean(seconds)) / 3600:.1f} h of training left")
-            run = train_or_load(experiment, seed, matrix.folder, datamodule=datamodule, log=matrix.log)
+    with progress.bar(
+        total=matrix.here + len(matrix.missing), initial=matrix.here, desc=f"runs of {matrix.profile.name}", unit="run"
+    ) as shown:
+        for run in runs:
             seconds.append(run.environment["seconds"])
-            progress.set_postfix_str("", refresh=False)
-            progress.update()
+            hours = (len(matrix.missing) - len(seconds)) / at_once * float(np.mean(seconds)) / 3600
+            shown.set_postfix_str(f"about {hours:.1f} h of training left" if hours else "", refresh=False)
+            shown.update()
 
 
 def reproduce(
@@ -96,15 +136,18 @@ def _with_archived(here: Study) -> Study:
     return Study(here.profile, (*archived, *(run for run in here.runs if run.id not in known)))
 
 
-def open_study(profile_name: str, data: str = "") -> Study:
+def open_study(profile_name: str, data: str = "", engine: Engine = one_after_another) -> Study:
     """What a notebook starts from: the runs of a profile.
 
     A synthetic profile is run here and now where runs are missing. A profile of real images is read from its archive;
-    with `data`, the first seed of each network is trained where its weights are not here, to draw pictures with.
+    with `data`, the first seed of each network is trained where its weights are not here, to draw pictures with. The
+    engine makes what is missing.
     """
     chosen = profile(profile_name)
     if chosen.experiment.data.folds:
         raise ConfigError(f"profile {chosen.name} is cross-validation, shown on the pages of the profile it repeats")
     if chosen.experiment.data.source == "synthetic":
-        return reproduce(profile_name)
-    return _with_archived(reproduce(profile_name, data, first_seed_only=True) if data else Study(chosen, ()))
+        return reproduce(profile_name, engine=engine)
+    if not data:
+        return _with_archived(Study(chosen, ()))
+    return _with_archived(reproduce(profile_name, data, first_seed_only=True, engine=engine))
