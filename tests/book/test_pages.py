@@ -291,7 +291,7 @@ def test_make_builds_a_site_with_the_fresh_pages_and_changes_no_tracked_file(che
     monkeypatch.setattr(matrix, "open_study", lambda *arguments: opened.append(arguments))
     before = contents(checkout)
     index, seconds = book_site.make("demo")
-    assert opened == [("demo", "")]
+    assert opened == [("demo", "", matrix.side_by_side)]
     assert index == checkout / "_build" / "html" / "index.html"
     assert index.is_file()
     assert "demo ''" in (checkout / "_build" / "html" / "demo" / "01_page.html").read_text().replace("&#39;", "'")
