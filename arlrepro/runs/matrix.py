@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from arlrepro import paths, progress
 from arlrepro.config import Experiment
-from arlrepro.errors import ConfigError
+from arlrepro.errors import ConfigError, RunError
 from arlrepro.profiles import Profile, profile
 from arlrepro.runs.archive import Run
 from arlrepro.runs.runner import set_up_data, train_or_load
@@ -32,8 +33,6 @@ class Matrix:
 
 #: Makes the runs that a matrix lacks: `one_after_another`, `side_by_side`, or `engine.RayEngine` on a cluster.
 Engine = Callable[[Matrix], None]
-#: What a training may take of memory on a processor; 50 layers on patches of 128 px take up to 4.5 GB.
-GB_A_RUN = 6
 
 
 def one_after_another(matrix: Matrix) -> None:
@@ -52,20 +51,33 @@ def side_by_side(matrix: Matrix) -> None:
     Reason: two trainings on a core each are done before two on both cores in turn, for not every operation of a step
     is shared by threads.
     """
+    from arlrepro.models.devices import choose_device
+    from arlrepro.training.distributed import is_one_of_several
+
     cores = cpu_count()
     memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    at_once = min(len(matrix.missing), cores, int(memory_gb / GB_A_RUN))
-    if at_once < 2:
+    at_once = min(len(matrix.missing), cores, int(memory_gb / gb_of_training(matrix.profile.experiment)))
+    if at_once < 2 or choose_device(matrix.device).type != "cpu" or is_one_of_several():
         return one_after_another(matrix)
-    datamodule = set_up_data(matrix.profile.experiment, matrix.data, matrix.device)  # decoded once, for all
-    if datamodule.device.type != "cpu":
-        return one_after_another(matrix)
+    set_up_data(matrix.profile.experiment, matrix.data, matrix.device)  # drawn and decoded once, for all
     jobs = [
         delayed(_in_process)(1 + number % at_once, experiment, seed, matrix.folder, matrix.data, matrix.log)
         for number, (experiment, seed) in enumerate(matrix.missing)
     ]
     with parallel_config("loky", n_jobs=at_once, inner_max_num_threads=cores // at_once):
-        _count(matrix, Parallel(return_as="generator_unordered", pre_dispatch=at_once)(jobs), at_once)
+        try:
+            _count(matrix, Parallel(return_as="generator_unordered", pre_dispatch=at_once)(jobs), at_once)
+        except BrokenProcessPool as error:
+            raise RunError(
+                f"one of {at_once} runs side by side was ended from outside, as systems do when memory is short. Start "
+                "again, and each goes on from its checkpoint; with LOKY_MAX_CPU_COUNT=1 they are made in turn"
+            ) from error
+
+
+def gb_of_training(experiment: Experiment) -> float:
+    """What a training takes of memory on a processor, rather too much: 50 layers, 32 patches of 128 px took 4.5."""
+    patches = experiment.train.batch_size / experiment.train.parts
+    return 1 + 5 * (patches / 32) * (experiment.patches.side / 128) ** 2
 
 
 def _in_process(line: int, experiment: Experiment, seed: int, folder: Path, data: str, log: str) -> Run:

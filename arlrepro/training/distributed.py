@@ -8,6 +8,11 @@ import torch
 from lightning_fabric import Fabric
 
 
+def is_one_of_several() -> bool:
+    """Whether `torchrun` started this process."""
+    return torch.distributed.is_torchelastic_launched()
+
+
 def launch(device: torch.device) -> Fabric:
     """Lightning Fabric on a device: this process alone, or together with all that `torchrun` started.
 
@@ -15,7 +20,7 @@ def launch(device: torch.device) -> Fabric:
         device: the one that this process computes on.
     """
     here, nodes = 1, 1
-    if torch.distributed.is_torchelastic_launched():
+    if is_one_of_several():
         here = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // here
     alone = here * nodes == 1
