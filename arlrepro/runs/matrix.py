@@ -48,8 +48,8 @@ def one_after_another(matrix: Matrix) -> None:
 def side_by_side(matrix: Matrix) -> None:
     """Make the runs of a matrix on the cores of this machine, as many at once as its memory holds; on a GPU in turn.
 
-    Reason: two trainings on a core each are done before two on both cores in turn, for not every operation of a step
-    is shared by threads.
+    Reason: threads do not share every operation of a step. On two cores, two trainings of a thread each see a tenth
+    more images a second than one of two threads with ResNet-50, nearly a third more with EfficientNet-Lite0.
     """
     from arlrepro.models.devices import choose_device
     from arlrepro.training.distributed import is_one_of_several
