@@ -190,10 +190,17 @@ def external(
     root: Annotated[Path, typer.Argument(help="HAM10000, the official layout, or a folder of images with one CSV.")],
     name: Annotated[str, typer.Option(help="What to call the data set in the archive.")],
     profile: ProfileName = "isic2017-256",
+    data: Annotated[
+        str, typer.Option(help="What the runs were made from: leaves its lesions out, and scores by colours, too.")
+    ] = "",
     device: Device = "auto",
+    settings: Settings = None,
 ) -> None:
-    """Score another data set with the runs whose weights are here, and archive the numbers beside them."""
-    from arlrepro.runs.predict import external_test, external_test_path, write_external_test
+    """Score another data set with the runs whose weights are here, and archive the numbers beside them.
 
-    external_test_path(profile, name)  # refuses a name that is none before anything is scored
-    typer.echo(str(write_external_test(profile, name, external_test(profile, root, device))))
+    With `--set evaluation.patches_per_scale=0` by the whole image in place of nine patches, in a ninth of the time.
+    """
+    from arlrepro.runs import external as tests
+
+    tests.path_of(profile, name)  # refuses a name that is none before anything is scored
+    typer.echo(str(tests.write(profile, name, tests.external_test(profile, root, device, settings or [], data))))

@@ -3,7 +3,7 @@
 What needs the images, or who is on them, is written beside a profile's archived runs as numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,7 @@ def colour_statistics(pixels: UInt8[np.ndarray, "side side 3"]) -> Float[np.ndar
 
 
 def score_by_colour(
-    lesions: pd.DataFrame, image_ids: Sequence[str], pixels: UInt8[np.ndarray, "images side side 3"]
+    lesions: pd.DataFrame, image_ids: Sequence[str], pixels: Iterable[UInt8[np.ndarray, "side side 3"]]
 ) -> pd.DataFrame:
     """Fit a logistic regression for each class on the training lesions and score the held-out ones.
 

@@ -21,7 +21,7 @@ from arlrepro.config import NetworkConfig
 from arlrepro.data.files import stored
 from arlrepro.data.files.stored import StoredFile
 from arlrepro.data.synthetic.dataset import draw_lesion
-from arlrepro.errors import ConfigError, DatasetError, OutputError, RunError
+from arlrepro.errors import DatasetError, OutputError, RunError
 from arlrepro.evaluation.calibration import with_temperature
 from arlrepro.evaluation.submission import read_scores
 from arlrepro.models.arl_cnn import build
@@ -33,7 +33,6 @@ from arlrepro.runs.predict import (
     DRAWN,
     OTHER_FILES,
     STATEMENT,
-    external_test_path,
     find_images,
     find_run,
     image_ids_of,
@@ -261,13 +260,6 @@ def test_an_output_folder_below_a_file_is_refused_in_one_line(run, lesion, tmp_p
     said = r"a\.png/[xyz/]+: cannot be written \(Not a directory\); a part of its path is a file: name another folder$"
     with pytest.raises(OutputError, match=said):
         score_images([tmp_path / "a.png"], run, tmp_path / "a.png" / inside, "cpu")
-
-
-@pytest.mark.parametrize("name", ["../../x", "/etc/x", "", ".x", "a b", "x" * 250_000])
-def test_an_external_test_is_archived_nowhere_else(name):
-    with pytest.raises(ConfigError, match=r"^--name .{1,120}: letters, digits, `_`, `-` and `\.` only") as caught:
-        external_test_path("isic2017-256", name)
-    assert len(str(caught.value)) < 250
 
 
 def test_an_output_folder_with_something_in_it_is_left_alone(run, lesion, tmp_path):

@@ -17,13 +17,14 @@ from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Estimate
 from arlrepro.profiles import PROFILES
 from arlrepro.registry import CLASSES
-from arlrepro.runs import baselines, predict
+from arlrepro.runs import baselines, external
 from arlrepro.runs.archive import summary
 from arlrepro.runs.baselines import AGE_AND_SEX, COLOUR, OF_GROUP, SUBGROUPS
 from arlrepro.runs.study import Study
 
 #: What `arlrepro data check --json` said of a profile's images, beside its archived runs.
 DATA_REPORT = "data.json"
+COLOUR_ALONE = "colour statistics, no network"
 
 
 def of_images(study: Study, name: str) -> Path:
@@ -98,7 +99,7 @@ def colour_baseline(study: Study) -> pd.DataFrame:
         lesions.
     """
     of_colour = _by_colour(study)
-    rows = {} if of_colour is None else {"colour statistics, no network": of_colour}
+    rows = {} if of_colour is None else {COLOUR_ALONE: of_colour}
     rows |= {f"{registry.network(run.network)}, seed {run.seed}": run.metrics["test"] for run in study.runs}
     return pd.DataFrame.from_dict({name: _aucs(figures) for name, figures in rows.items()}, orient="index")
 
@@ -134,7 +135,7 @@ def age_and_sex_baseline(study: Study) -> pd.DataFrame:
     if "validation" in by_split:
         colour = of_images(study, COLOUR)
         validation = {"age and sex, no network": by_split["validation"]}
-        validation |= {"colour statistics, no network": pd.read_csv(colour)} if colour.is_file() else {}
+        validation |= {COLOUR_ALONE: pd.read_csv(colour)} if colour.is_file() else {}
         validation |= {f"{registry.network(run.network)}, seed {run.seed}": run.predictions for run in study.runs}
         kept = by_split["validation"]["image_id"]
         rows |= {
@@ -181,24 +182,29 @@ def subgroups(study: Study) -> pd.DataFrame:
 
 
 def external_tests(study: Study) -> pd.DataFrame:
-    """The archived external tests: AUC of each run on another data set and the paired differences; empty if not run.
+    """The archived external tests: AUC of each network on another data set and the differences; empty if not run.
 
     Returns:
-        A row a data set, class, and run or difference: `AUC [95 % CI]` and, for a difference, `p`.
+        A row a data set, class, and network, difference or baseline: `AUC [95 % CI]` over seeds and lesions, for a
+        difference `p`, and the `seeds`.
     """
-    rows = {}
-    for name, found in predict.read_external_tests(study.profile.name).items():
+    rows: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+    for name, found in external.read(study.profile.name).items():
+        patches = "the whole image" if found["patches"] == 1 else f"{found['patches']} patches"
+        of = f"{name}, {found['lesions']} lesions by {patches}"
         for task, figures in found["classes"].items():
-            where = (f"{name}, {found['lesions']} lesions", f"{registry.TASK_WORDS[task]} ({figures['positives']})")
-            for run, one in figures["runs"].items():
-                rows[(*where, run)] = (Estimate(one["auc"], *one["auc_ci"]).text(), "")
+            where = (of, f"{registry.TASK_WORDS[task]} ({figures['positives']})")
+            for network, one in figures["networks"].items():
+                auc, seeds = Estimate(one["auc"], *one["auc_ci"]), formatting.seeds(tuple(one["seeds"]))
+                rows[(*where, registry.network(network))] = (auc.text(), "", seeds)
             for pair, one in figures["differences"].items():
-                rows[(*where, pair)] = (
-                    Estimate(one["value"], *one["ci"]).signed(),
-                    formatting.p_value(one["p"]),
-                )
+                words = " minus ".join(map(registry.network, pair.split(" minus ")))
+                gain, seeds = Estimate(one["value"], *one["ci"]), formatting.seeds(tuple(one["seeds"]))
+                rows[(*where, words)] = (gain.signed(), formatting.p_value(one["p"]), seeds)
+            if one := figures.get("colour"):
+                rows[(*where, COLOUR_ALONE)] = (Estimate(one["auc"], *one["auc_ci"]).text(), "", "")
     index = pd.MultiIndex.from_tuples(list(rows), names=["data set", "class", "of"]) if rows else None
-    return pd.DataFrame(list(rows.values()), index=index, columns=["AUC [95 % CI]", "p"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=["AUC [95 % CI]", "p", "seeds"])
 
 
 def subgroups_table(figures: pd.DataFrame) -> pd.DataFrame:
