@@ -144,3 +144,26 @@ def test_the_last_sentence_of_the_front_page_counts_what_is_to_come():
     said = front.follows(claims.decide(CLAIMS, {MAIN.name: study}), study).data
     assert said.startswith("The primary claim is not tested. 18 planned runs are still to come.")
     assert front.primary([], Study(ISIC2017_256, ())) is None
+
+
+def test_another_data_set_is_told_beside_the_own_lesions_and_colours(monkeypatch):
+    networks = {
+        "resnet50": {"seeds": [0, 1, 2], "auc": 0.71, "auc_ci": [0.69, 0.73]},
+        "arl_cnn50": {"seeds": [0, 1], "auc": 0.72, "auc_ci": [0.70, 0.74]},
+    }
+    gain = {"seeds": [0, 1], "value": 0.01, "ci": [-0.01, 0.03], "p": 0.3}
+    figures = {"positives": 614, "runs": {}, "networks": networks, "differences": {"arl_cnn50 minus resnet50": gain}}
+    tests = {
+        "ham": {"lesions": 7470, "classes": {"melanoma": {**figures, "colour": {"auc": 0.6, "auc_ci": [0.5, 0.7]}}}}
+    }
+    monkeypatch.setattr(results.external, "read", lambda name: tests)
+    said = results.elsewhere(EMPTY).data
+    assert said == (
+        "On 7,470 lesions of ham, 614 of them melanoma, the AUC is 0.710 [0.690, 0.730] for ResNet-50 and 0.720 for "
+        "ARL-CNN50. Colours alone have 0.600 [0.500, 0.700]."
+    )
+    gain["seeds"] = [0, 1, 2]
+    assert "; the difference is +0.010 [-0.010, +0.030] (seeds 0 to 2)" in results.elsewhere(EMPTY).data
+    assert re.search(r"for ResNet-50 \(0\.\d{3} on the test lesions above\)", results.elsewhere(main_pair(3)).data)
+    monkeypatch.setattr(results.external, "read", lambda name: {})
+    assert results.elsewhere(EMPTY).data == "No other data set has been scored."

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+from IPython.display import Markdown
+
 from arlrepro import registry
 from arlrepro.book.answers.finding import Finding, difference, level, nothing
 from arlrepro.book.tables import baselines, calibration
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
-from arlrepro.runs import estimates
+from arlrepro.runs import estimates, external
 from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, in_words, known
 from arlrepro.runs.study import Study, present, read_companions
 
@@ -66,6 +68,29 @@ def noise(gain: Outcome[Difference]) -> str:
         f"{limit} this comparison: {found.training_noise:.0%} of the variance of one seed's difference is training "
         "noise, the rest comes from which lesions the test set holds."
     )
+
+
+def elsewhere(study: Study) -> Markdown:
+    """Does it hold on another data set? The archived external tests, beside the study's own test lesions."""
+    said = []
+    for name, test in external.read(study.profile.name).items():
+        for task, figures in test["classes"].items():
+            ill = f"{figures['positives']:,} of them {registry.TASK_WORDS[task]}"
+            aucs = []
+            for network, one in figures["networks"].items():
+                few = len(one["seeds"]) < FEWEST_SEEDS
+                auc = f"{one['auc']:.3f}" if few else Estimate(one["auc"], *one["auc_ci"]).text()
+                own = known(estimates.metric, study, network, f"{task}.auc")
+                here = f" ({own.estimate.value:.3f} on the test lesions above)" if own else ""
+                aucs.append(f"{auc} for {registry.network(network)}{here}")
+            said.append(f"On {test['lesions']:,} lesions of {name}, {ill}, the AUC is {' and '.join(aucs)}")
+            for gain in figures["differences"].values():
+                if len(gain["seeds"]) >= FEWEST_SEEDS:
+                    shown, seeds = Estimate(gain["value"], *gain["ci"]), formatting.seeds(tuple(gain["seeds"]))
+                    said[-1] += f"; the difference is {shown.signed()} ({seeds})"
+            if colour := figures.get("colour"):
+                said[-1] += f". Colours alone have {Estimate(colour['auc'], *colour['auc_ci']).text()}"
+    return Markdown("\n\n".join(f"{one}." for one in said) or "No other data set has been scored.")
 
 
 def ablation(study: Study) -> Finding:
