@@ -63,12 +63,13 @@ def external_test(
     asked = [one for one in CLASSES if labels[one].nunique() == 2 and not (one != "melanoma" and "dx" in images)]
     if not asked:
         raise DatasetError(f"{root}: no class has lesions of both kinds among {len(labels)}: an AUC is not defined")
-    runs = [replace(run, experiment=_scored_by(run.experiment, settings)) for run in study.runs]
-    others = [
-        replace(run, predictions=_by_lesion(_scores(profile_name, run, dataset, device), images, asked))
+    # Reason: by seed, as runs are made, so that what is there of an interrupted test is paired.
+    runs = sorted(study.runs, key=lambda run: run.seed)
+    others = {
+        run.id: replace(run, predictions=_by_lesion(_scores(run, dataset, device, settings), images, asked))
         for run in bar(runs, desc="external", unit="run")
-    ]
-    elsewhere = replace(study, runs=tuple(others))
+    }
+    elsewhere = replace(study, runs=tuple(others[run.id] for run in study.runs))
     classes = {name: {"positives": int(labels[name].sum()), **_figures(elsewhere, name)} for name in asked}
     if data:
         of_colour = summary(_by_lesion(_by_colour(dataset, experiment, data), images, asked))["test"]
@@ -115,14 +116,15 @@ def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> 
     return pd.DataFrame(scores, index=list(lesions.image_ids), columns=list(classes_of(run.experiment.task)))
 
 
-def _scores(profile_name: str, run: Run, dataset: isic.IsicDataset, device: str) -> pd.DataFrame:
-    """`score_lesions`, kept in a file beside the live runs."""
-    folder = paths.live_folder(profile_name) / run.id
-    how = [dataset.fingerprint, to_dict(run.experiment)["evaluation"], storage.read_sums(folder).get(WEIGHTS)]
+def _scores(run: Run, dataset: isic.IsicDataset, device: str, settings: Sequence[str]) -> pd.DataFrame:
+    """`score_lesions`, kept in a file beside the live runs, by what was scored, how and with which weights."""
+    assert run.folder is not None
+    scored = replace(run, experiment=_scored_by(run.experiment, settings))
+    how = [dataset.fingerprint, to_dict(scored.experiment)["evaluation"], storage.read_sums(run.folder).get(WEIGHTS)]
     key = hashlib.sha256(json.dumps(how).encode()).hexdigest()[:12]
-    path = folder.parent / f"external-{key}" / f"{run.id}.csv"
+    path = run.folder.parent / f"external-{key}" / f"{run.id}.csv"
     if not path.is_file():
-        scores = score_lesions(run, dataset, device)
+        scores = score_lesions(scored, dataset, device)
         with storage.writing(path):
             path.parent.mkdir(exist_ok=True)
             storage.write_text(path, scores.rename_axis("image_id").to_csv(float_format="%.9g", lineterminator="\n"))

@@ -91,6 +91,8 @@ def test_what_is_scored_stays_and_an_interrupted_test_goes_on(place, monkeypatch
     settings = ["evaluation.patches_per_scale=0"]
     first = external.external_test("smoke", place / "ham", "cpu", settings)
     assert first["patches"] == 1 and len(scored) == 2
+    ids = {small_run(network).id for network in ("resnet14", "arl_cnn14")}
+    assert set(first["classes"]["melanoma"]["runs"]) == ids  # however they were scored
     assert external.external_test("smoke", place / "ham", "cpu", settings) == first and len(scored) == 2
     other = ["evaluation.patches_per_scale=1"]
     assert external.external_test("smoke", place / "ham", "cpu", other)["patches"] == 5 and len(scored) == 4
