@@ -64,8 +64,8 @@ def noise(gain: Outcome[Difference]) -> str:
     limit = "Training noise, not the number of lesions, limits" if of_seeds else "The lesions, not the seeds, limit"
     if not found.training_noise > 0 and of_seeds:
         return (
-            "More seeds or more lesions would narrow this interval: every seed's two networks order the lesions in their "
-            "own way, and the seeds differ by no more than that explains."
+            "More seeds or more lesions would narrow this interval: every seed's two networks order the lesions in "
+            "their own way, and the seeds differ by no more than that explains."
         )
     if not found.training_noise > 0:
         return f"{limit} this comparison: the seeds differ by no more than the choice of lesions explains."
