@@ -123,7 +123,8 @@ def test_the_larger_part_of_the_variance_is_named_as_the_limit():
     assert results.noise(outcome(9.0, 1.0)).startswith("The lesions, not the seeds")
     assert "no more than the choice of lesions explains" in results.noise(outcome(9.0, 1.0, -0.1))
     interaction = results.noise(outcome(0.0, 9.0, -0.1))  # neither shared by the seeds nor noise of training
-    assert interaction.startswith("More seeds or more lesions would narrow") and "limit" not in interaction
+    assert interaction.startswith("More seeds or more lesions would narrow") and "Training noise" not in interaction
+    assert results.noise(outcome(0.0, 9.0, 0.14)).startswith("More seeds or more lesions would narrow")
     two = replace(outcome(1.0, 9.0), seeds=(0, 1))
     assert results.noise(two).startswith("The difference rests on seeds 0, 1 alone")
 

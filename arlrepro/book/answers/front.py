@@ -89,7 +89,7 @@ def means(verdict: Verdict | None, study: Study) -> str:
         return "The path runs from end to end; nothing is said about patients or about the paper."
     return {
         "supported": "So at this size of image and budget the block does raise the AUC of a good network.",
-        "not supported": f"So a gain of the published size ({gain:+.3f}) is not there in networks of this size.",
+        "not supported": f"So any gain of these networks by this protocol is below the published one ({gain:+.3f}).",
         "inconclusive": f"So neither a gain of the published size ({gain:+.3f}) nor its absence is shown.",
         "measure failed": "So the measure cannot say.",
     }.get(verdict.verdict, "So the paper's claim is neither confirmed nor contradicted here yet.")

@@ -60,18 +60,20 @@ def noise(gain: Outcome[Difference]) -> str:
     found = gain.estimate
     if not found.lesion_variance + found.seed_variance > 0:
         return ""
-    of_seeds = found.seed_variance > found.lesion_variance
-    limit = "Training noise, not the number of lesions, limits" if of_seeds else "The lesions, not the seeds, limit"
-    if not found.training_noise > 0 and of_seeds:
-        return (
-            "More seeds or more lesions would narrow this interval: every seed's two networks order the lesions in "
-            "their own way, and the seeds differ by no more than that explains."
+    if found.lesion_variance >= found.seed_variance:
+        limit = "The lesions, not the seeds, limit this comparison"
+    elif found.training_noise > 0.5:
+        limit = "Training noise, not the number of lesions, limits this comparison"
+    else:  # what lessens with more seeds is how each seed's networks order these lesions
+        limit = (
+            "More seeds or more lesions would narrow this interval, because every seed's networks err on lesions of "
         )
+        limit += "their own"
     if not found.training_noise > 0:
-        return f"{limit} this comparison: the seeds differ by no more than the choice of lesions explains."
+        return f"{limit}: the seeds differ by no more than the choice of lesions explains."
     return (
-        f"{limit} this comparison: {found.training_noise:.0%} of the variance of one seed's difference is training "
-        "noise, the rest comes from which lesions the test set holds."
+        f"{limit}: {found.training_noise:.0%} of the variance of one seed's difference is training noise, the rest "
+        "comes from which lesions the test set holds."
     )
 
 
