@@ -134,7 +134,7 @@ def _scores(run: Run, dataset: isic.IsicDataset, device: str, settings: Sequence
 def _by_lesion(scores: pd.DataFrame, images: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
     """The columns of a run's `predictions.csv` with a row a lesion: the mean over its images, the labels of any."""
     lesion = _lesion_ids(images)
-    table = scores.loc[images.index].groupby(lesion).mean().reindex(columns=asked)
+    table = scores.reindex(index=images.index, columns=asked).groupby(lesion).mean()
     labels = images[list(asked)].groupby(lesion).max().add_suffix("_label")
     table = pd.concat([table, labels], axis=1).rename_axis("image_id").reset_index().assign(split="test")
     return table.reindex(columns=PREDICTION_COLUMNS)

@@ -14,7 +14,7 @@ from arlrepro.models.arl_cnn import build
 from arlrepro.profiles import PROFILES, SMOKE
 from arlrepro.runs import archive, external, weights
 from arlrepro.runs.archive import WEIGHTS, write_run
-from arlrepro.runs.study import Study
+from arlrepro.runs.study import Study, read_study
 from helpers import isic_folder
 from helpers.made_runs import small_run
 
@@ -103,7 +103,7 @@ def test_how_a_network_was_trained_cannot_be_set(place):
         external.external_test("smoke", place / "ham", "cpu", ["train.epochs=3"])
 
 
-def test_images_of_the_runs_own_lesions_are_left_out_and_colours_score_too(place):
+def test_images_of_the_runs_own_lesions_are_left_out_and_colours_score_too(place, monkeypatch):
     lesions = ["mel", "nv", "mel", "nv", "mel", "nv", "mel"]
     rows = [f"HAM_{i},ISIC_{i},{dx},histo,50,male,back" for i, dx in enumerate(lesions)]
     files = {"HAM10000_metadata.csv": "\n".join(["lesion_id,image_id,dx,dx_type,age,sex,localization", *rows]).encode()}
@@ -119,6 +119,14 @@ def test_images_of_the_runs_own_lesions_are_left_out_and_colours_score_too(place
     assert external._seen_before(isic.read_dataset(other), experiment, str(data)) == ["ISIC_6"]
     scores = external._by_colour(isic.read_dataset(other), experiment, str(data))
     assert list(scores.index) == [f"ISIC_{i}" for i in range(7)] and scores["melanoma"].between(0, 1).all()
+    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, experiment=experiment))
+    monkeypatch.setattr(
+        external, "read_study", lambda profile, folder: replace(read_study(SMOKE, folder), profile=profile)
+    )
+    found = external.external_test("smoke", other, "cpu", ["evaluation.patches_per_scale=0"], str(data))
+    assert (found["images"], found["left_out"]) == (6, 1)
+    low, high = found["classes"]["melanoma"]["colour"]["auc_ci"]
+    assert 0 <= low <= found["classes"]["melanoma"]["colour"]["auc"] <= high <= 1
 
 
 def test_a_plain_folder_with_one_csv_is_enough(place):
