@@ -170,3 +170,19 @@ def test_another_data_set_is_told_beside_the_own_lesions_and_colours(monkeypatch
     assert re.search(r"for ResNet-50 \(0\.\d{3} on the test lesions above\)", results.elsewhere(main_pair(3)).data)
     monkeypatch.setattr(results.external, "read", lambda name: {})
     assert results.elsewhere(EMPTY).data == "No other data set has been scored."
+
+
+def test_variants_of_three_seeds_are_told_with_their_difference_and_of_two_are_not(monkeypatch):
+    def variant(seeds: int) -> Study:
+        return made_study({"arl_cnn50": 0.2}, seeds=range(seeds), profile=replace(MAIN, name="variant"))
+
+    others = replace(MAIN, networks=("se_resnet50",))
+    se = made_study({"se_resnet50": 0.2}, seeds=range(3), profile=others).runs
+    study = main_pair(3)
+    every = Study(replace(MAIN, networks=(*MAIN.networks, "se_resnet50")), (*study.runs, *se))
+    monkeypatch.setattr(results, "read_companions", lambda *_: {"channels": variant(3), "sigmoid": variant(2)})
+    monkeypatch.setattr(results, "every_network", lambda _: every)
+    said = results.ablation(study).found
+    assert re.search(r"ARL-CNN50 as it is, minus one with channels: \+0\.\d{3} \[.+\] \(seeds 0 to 2\)\.", said)
+    assert "sigmoid" not in said
+    assert re.search(r"SE-50 minus ResNet-50: \+0\.\d{3} \[.+\] \(seeds 0 to 2\)\.$", said)

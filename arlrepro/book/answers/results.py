@@ -11,7 +11,7 @@ from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.runs import estimates, external
 from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, in_words, known
-from arlrepro.runs.study import Study, present, read_companions
+from arlrepro.runs.study import Study, every_network, partners, present, read_companions
 
 
 def results(study: Study) -> Finding:
@@ -109,11 +109,26 @@ def ablation(study: Study) -> Finding:
     if gain is None:
         return nothing(study)
     what = f"{completed} of {planned} planned runs of variants are completed" if parts else "no variant is planned here"
+    said = [f"The block as a whole changes the mean AUC by {in_words(gain)} ({formatting.seeds(gain.seeds)}); {what}"]
+    arl = partners(study)[0][1]
+    found = {name: known(estimates.variant_difference, study, part, arl, "mean_auc") for name, part in parts.items()}
+    if worth := _decided(found):
+        said.append(f"{registry.network(arl)} as it is, minus one with {worth}")
+    every = every_network(study)
+    others = {pair: known(estimates.difference, every, pair, "mean_auc") for pair in partners(every)[1:]}
+    of_others = {" minus ".join(map(registry.network, pair[::-1])): one for pair, one in others.items()}
+    said += [worth] if (worth := _decided(of_others)) else []
     return Finding(
-        f"The block as a whole changes the mean AUC by {in_words(gain)} ({formatting.seeds(gain.seeds)}); {what}.",
+        f"{'. '.join(said)}.",
         "a part can only matter as much as the whole does; a variant of one or two seeds is shown beside the spread of "
         "the seeds, and is not decided.",
     )
+
+
+def _decided(differences: Mapping[str, Outcome[Difference] | None]) -> str:
+    """The differences that have seeds enough for an interval, in words."""
+    enough = {name: one for name, one in differences.items() if one and len(one.seeds) >= FEWEST_SEEDS}
+    return ", ".join(f"{name}: {one.estimate.signed()} ({formatting.seeds(one.seeds)})" for name, one in enough.items())
 
 
 def scores(study: Study) -> Finding:
