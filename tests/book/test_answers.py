@@ -162,12 +162,14 @@ def test_another_data_set_is_told_beside_the_own_lesions_and_colours(monkeypatch
     monkeypatch.setattr(results.external, "read", lambda name: tests)
     said = results.elsewhere(EMPTY).data
     assert said == (
-        "On 7,470 lesions of ham, 614 of them melanoma, the AUC is 0.710 [0.690, 0.730] for ResNet-50 and 0.720 for "
-        "ARL-CNN50. Colours alone have 0.600 [0.500, 0.700]."
+        "On 7,470 lesions of ham, 614 of them melanoma, the AUC is 0.710 [0.690, 0.730] for ResNet-50 (seeds 0 to "
+        "2) and 0.720 for ARL-CNN50 (seeds 0, 1). Colours alone have 0.600 [0.500, 0.700]."
     )
     gain["seeds"] = [0, 1, 2]
     assert "; the difference is +0.010 [-0.010, +0.030] (seeds 0 to 2)" in results.elsewhere(EMPTY).data
-    assert re.search(r"for ResNet-50 \(0\.\d{3} on the test lesions above\)", results.elsewhere(main_pair(3)).data)
+    assert re.search(
+        r"for ResNet-50, seeds 0 to 2 \(0\.\d{3} on the test lesions above\)", results.elsewhere(main_pair(3)).data
+    )
     monkeypatch.setattr(results.external, "read", lambda name: {})
     assert results.elsewhere(EMPTY).data == "No other data set has been scored."
 

@@ -1,6 +1,7 @@
 """What the runs say: the pair's difference and its noise, variants of the block, scores as probabilities."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from IPython.display import Markdown
 
@@ -87,9 +88,10 @@ def elsewhere(study: Study) -> Markdown:
             for network, one in figures["networks"].items():
                 few = len(one["seeds"]) < FEWEST_SEEDS
                 auc = f"{one['auc']:.3f}" if few else Estimate(one["auc"], *one["auc_ci"]).text()
-                own = known(estimates.metric, study, network, f"{task}.auc")
-                here = f" ({own.estimate.value:.3f} on the test lesions above)" if own else ""
-                aucs.append(f"{auc} for {registry.network(network)}{here}")
+                same = replace(study, runs=tuple(run for run in study.runs if run.seed in one["seeds"]))
+                own = known(estimates.metric, same, network, f"{task}.auc")
+                here = f"; {own.estimate.value:.3f} on the test lesions above" if own else ""
+                aucs.append(f"{auc} for {registry.network(network)} ({formatting.seeds(tuple(one['seeds']))}{here})")
             said.append(f"On {test['lesions']:,} lesions of {name}, {ill}, the AUC is {' and '.join(aucs)}")
             for gain in figures["differences"].values():
                 if len(gain["seeds"]) >= FEWEST_SEEDS:
