@@ -167,9 +167,8 @@ def test_another_data_set_is_told_beside_the_own_lesions_and_colours(monkeypatch
     )
     gain["seeds"] = [0, 1, 2]
     assert "; the difference is +0.010 [-0.010, +0.030] (seeds 0 to 2)" in results.elsewhere(EMPTY).data
-    assert re.search(
-        r"for ResNet-50, seeds 0 to 2 \(0\.\d{3} on the test lesions above\)", results.elsewhere(main_pair(3)).data
-    )
+    of_three = results.elsewhere(main_pair(3)).data
+    assert re.search(r"for ResNet-50 \(seeds 0 to 2; 0\.\d{3} on the test lesions above\)", of_three)
     monkeypatch.setattr(results.external, "read", lambda name: {})
     assert results.elsewhere(EMPTY).data == "No other data set has been scored."
 
