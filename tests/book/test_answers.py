@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from arlrepro.book.answers import background, front, maps, results
+from arlrepro.book.answers.finding import names_of
 from arlrepro.evaluation.intervals import Difference
 from arlrepro.paper import claims
 from arlrepro.profiles import DEMO, ISIC2017_256, ISIC2017_256_IMAGENET
@@ -187,3 +188,9 @@ def test_variants_of_three_seeds_are_told_with_their_difference_and_of_two_are_n
     assert re.search(r"ARL-CNN50 as it is, minus one with channels: \+0\.\d{3} \[.+\] \(seeds 0 to 2\)\.", said)
     assert "sigmoid" not in said
     assert re.search(r"SE-50 minus ResNet-50: \+0\.\d{3} \[.+\] \(seeds 0 to 2\)\.$", said)
+
+
+def test_three_networks_are_listed_as_in_a_sentence():
+    assert names_of(["resnet50"]) == "ResNet-50"
+    assert names_of(["resnet50", "arl_cnn50"]) == "ResNet-50 and ARL-CNN50"
+    assert names_of(["resnet50", "arl_cnn50", "se_resnet50"]) == "ResNet-50, ARL-CNN50 and SE-50"

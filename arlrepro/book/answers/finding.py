@@ -32,8 +32,9 @@ class Finding:
 
 
 def names_of(some: Sequence[str]) -> str:
-    """Networks in words."""
-    return " and ".join(map(registry.network, some))
+    """Networks in words: one, two with an "and" between them, or more with commas before it."""
+    *first, last = map(registry.network, some)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def difference(study: Study, quantity: str = "mean_auc") -> Outcome[Difference] | None:
