@@ -68,8 +68,8 @@ def noise(gain: Outcome[Difference]) -> str:
     else:  # what lessens with more seeds is how each seed's networks order these lesions
         limit = (
             "More seeds or more lesions would narrow this interval, because every seed's networks err on lesions of "
+            "their own"
         )
-        limit += "their own"
     if not found.training_noise > 0:
         return f"{limit}: the seeds differ by no more than the choice of lesions explains."
     return (
