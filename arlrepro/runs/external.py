@@ -95,7 +95,7 @@ def _scored_by(experiment: Experiment, settings: Sequence[str]) -> Experiment:
     return changed
 
 
-def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> pd.DataFrame:
+def scores_by_image(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> pd.DataFrame:
     """A network's scores for each image of a data set's test split.
 
     Args:
@@ -117,14 +117,14 @@ def score_lesions(run: Run, dataset: isic.IsicDataset, device: str = "auto") -> 
 
 
 def _scores(run: Run, dataset: isic.IsicDataset, device: str, settings: Sequence[str]) -> pd.DataFrame:
-    """`score_lesions`, kept in a file beside the live runs, by what was scored, how and with which weights."""
+    """`scores_by_image`, kept in a file beside the live runs, by what was scored, how and with which weights."""
     assert run.folder is not None
     scored = replace(run, experiment=_scored_by(run.experiment, settings))
     how = [dataset.fingerprint, to_dict(scored.experiment)["evaluation"], storage.read_sums(run.folder).get(WEIGHTS)]
     key = hashlib.sha256(json.dumps(how).encode()).hexdigest()[:12]
     path = run.folder.parent / f"external-{key}" / f"{run.id}.csv"
     if not path.is_file():
-        scores = score_lesions(scored, dataset, device)
+        scores = scores_by_image(scored, dataset, device)
         with storage.writing(path):
             path.parent.mkdir(exist_ok=True)
             storage.write_text(path, scores.rename_axis("image_id").to_csv(float_format="%.9g", lineterminator="\n"))

@@ -42,7 +42,7 @@ def place(tmp_path_factory):
 def test_a_lesions_score_is_the_mean_over_its_images(place):
     run = archive.read_run(place / "runs" / "smoke" / small_run("arl_cnn14").id)
     dataset = isic.read_ham10000(place / "ham")
-    by_image = external.score_lesions(run, dataset, "cpu")
+    by_image = external.scores_by_image(run, dataset, "cpu")
     by_lesion = external._by_lesion(by_image, dataset.lesions, ["melanoma"]).set_index("image_id")
     assert sorted(by_lesion.index) == ["HAM_0", "HAM_1", "HAM_2", "HAM_3", "HAM_4", "HAM_5"]
     of_first = by_image.loc[["ISIC_0", "ISIC_1", "ISIC_2"], "melanoma"]
@@ -86,8 +86,8 @@ def test_networks_are_compared_over_the_seeds_that_both_have(place, tmp_path, mo
 
 def test_what_is_scored_stays_and_an_interrupted_test_goes_on(place, monkeypatch):
     scored = []
-    original = external.score_lesions
-    monkeypatch.setattr(external, "score_lesions", lambda run, *rest: scored.append(run.id) or original(run, *rest))
+    original = external.scores_by_image
+    monkeypatch.setattr(external, "scores_by_image", lambda run, *rest: scored.append(run.id) or original(run, *rest))
     settings = ["evaluation.patches_per_scale=0"]
     first = external.external_test("smoke", place / "ham", "cpu", settings)
     assert first["patches"] == 1 and len(scored) == 2
