@@ -19,8 +19,9 @@ import yaml
 import arlrepro
 import setup_venv
 from arlrepro import storage
-from arlrepro.book import notebooks, pages
+from arlrepro.book import model_card, notebooks, pages
 from arlrepro.book.figures import diagram
+from arlrepro.runs.archive import read_run
 from arlrepro.runs.predict import find_run
 from arlrepro.storage import MANIFEST
 
@@ -399,8 +400,7 @@ def test_archived_results_are_small_text():
 
 
 def test_every_archived_run_carries_a_manifest_and_every_file_of_it_is_what_it_says():
-    runs = [path.parent for path in (ROOT / "results").glob("*/*/config.yaml")]
-    for folder in (*runs, ROOT / "weights"):
+    for folder in (path.parent for path in (ROOT / "results").glob("*/*/config.yaml")):
         sums = storage.read_sums(folder)
         assert set(sums) == {file.name for file in folder.iterdir()} - {MANIFEST}, folder
         for name in sums:
@@ -429,9 +429,14 @@ def test_the_readme_shows_the_main_tables_of_the_archive(profile_name, network):
     assert network in answer.stdout
 
 
-def test_weights_in_the_repository_are_of_archived_runs_and_predict_takes_one_by_default():
-    committed = {path.stem for path in (ROOT / "weights").glob("*.safetensors")}
-    assert committed == {Path(name).stem for name in storage.read_sums(ROOT / "weights")}
+def test_weights_in_the_repository_are_whole_of_archived_runs_with_their_cards_and_predict_takes_one_by_default():
+    folder, sums = ROOT / "weights", storage.read_sums(ROOT / "weights")
+    committed = {path.stem for path in folder.glob("*.safetensors")}
+    assert committed == {Path(name).stem for name in sums} == {path.stem for path in folder.glob("*.md")}
+    for name in sums:
+        storage.read_checked(folder / name, sums)
     for run_id in committed:
-        assert list((ROOT / "results").glob(f"*/{run_id}/config.yaml")), run_id
+        (config,) = (ROOT / "results").glob(f"*/{run_id}/config.yaml")
+        card = (folder / f"{run_id}.md").read_text(encoding="utf8")
+        assert card == model_card.as_markdown(read_run(config.parent)), run_id
     assert find_run().id in committed

@@ -14,14 +14,15 @@ import nbformat
 import yaml
 
 from arlrepro import paths, profiles, storage
+from arlrepro.book import model_card
 from arlrepro.book.notebooks import BUILD, REUSE, execute
 from arlrepro.book.pages import experiment, faults
 from arlrepro.book.tables import runs
 from arlrepro.errors import ConfigError, RunError, some
 from arlrepro.paths import RESULTS, root
-from arlrepro.runs import matrix
+from arlrepro.runs import matrix, predict
 
-STAGED = ("arlrepro", "book", "results")  # what pages show or quote; and the files beside them
+STAGED = ("arlrepro", "book", "results", "weights")  # what pages show or quote; and the files beside them
 
 
 #: The page that says what is in the library, of no use on paper; and who prints.
@@ -29,13 +30,13 @@ REFERENCE, CHROMIUMS = "api", ("chromium", "chromium-browser", "google-chrome")
 
 
 def publish(profile: str) -> list[Path]:
-    """Execute the notebooks from the archive alone and replace the committed pages of a profile.
+    """Execute the notebooks from the archive alone and replace a profile's committed pages and model cards.
 
     Args:
         profile: Name of the profile; its pages in ``book/<profile>`` are those that the table of contents lists.
 
     Returns:
-        The pages. The same archive gives the same bytes.
+        The pages, and the cards of its runs whose weights are given away. The same archive gives the same bytes.
 
     Raises:
         ConfigError: There is no such profile, or its images are synthetic: such pages are made live, never committed.
@@ -48,6 +49,7 @@ def publish(profile: str) -> list[Path]:
     return [
         *_replace_pages(root() / "book" / profile, profile),
         *_replace_pages(root() / "book" / REUSE, "smoke", REUSE),
+        *(model_card.write(run) for run in predict.given_away(profile)),
     ]
 
 
@@ -102,7 +104,7 @@ def _copied(name: str) -> Path:
     copy = root() / BUILD / name
     shutil.rmtree(copy, ignore_errors=True)
     for folder in STAGED:
-        shutil.copytree(root() / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(root() / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
     for file in root().iterdir():
         if file.is_file():
             shutil.copy2(file, copy)

@@ -199,7 +199,7 @@ def find_run(name: str = "") -> Run:
         RunError: there is no such run here; the message lists those whose weights are.
     """
     if not name:
-        return _given_away()
+        return _by_default()
     if Path(name).is_dir():
         return archive.read_run(Path(name))
     live = sorted((paths.root() / paths.RUNS).glob("*/*-s*-????????"))
@@ -207,20 +207,20 @@ def find_run(name: str = "") -> Run:
     for folder in (*live, *archived):
         if folder.name == name:
             return archive.read_run(folder)
-    there = list(dict.fromkeys(folder.name for folder in (*live, *_committed())))
+    there = list(dict.fromkeys([*(folder.name for folder in live), *(run.id for run in given_away())]))
     known = some(there) if there else "none; `arlrepro train` makes one"
     raise RunError(f"{name}: neither a run's folder nor the id of a run here ({known})")
 
 
-def _committed() -> list[Path]:
-    """The archived runs whose weights are committed."""
-    archived = sorted((paths.root() / paths.RESULTS).glob("*/*-s*-????????"))
-    return [folder for folder in archived if paths.committed_weights(folder.name).is_file()]
+def given_away(profile: str = "*") -> list[Run]:
+    """The archived runs of a profile, or of any, whose weights are committed."""
+    archived = sorted((paths.root() / paths.RESULTS).glob(f"{profile}/*-s*-????????"))
+    return [archive.read_run(folder) for folder in archived if paths.committed_weights(folder.name).is_file()]
 
 
-def _given_away() -> Run:
+def _by_default() -> Run:
     """What `find_run` gives for no name."""
-    runs = [run for run in map(archive.read_run, _committed()) if NETWORKS[run.network].attention]
+    runs = [run for run in given_away() if NETWORKS[run.network].attention]
     if not runs:
         raise RunError(f"{paths.root() / 'weights'}: no weights of an archived run with attention; name a run by --run")
     return min(runs, key=lambda run: (run.experiment.network.weights == "none", run.id))

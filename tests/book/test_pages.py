@@ -39,7 +39,7 @@ def write_notebook(path: Path, *code: str, text: str = "# A page\n\n(label-@@pro
 def checkout(tmp_path, monkeypatch):
     """A small checkout with this one's configuration, one notebook and one committed page of `isic2017-256`."""
     (tmp_path / "pyproject.toml").touch()
-    for folder in ("arlrepro", "results"):
+    for folder in ("arlrepro", "results", "weights"):
         (tmp_path / folder).mkdir()
     shutil.copy(HERE / "_config.yml", tmp_path)
     shutil.copytree(HERE / "book" / "_ext", tmp_path / "book" / "_ext")
