@@ -17,12 +17,12 @@ TERMINAL = 100
 def results(
     profile: ProfileName = "isic2017-256",
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="The main table as Markdown, as the README has it.")
+        bool, typer.Option("--markdown", help="The profile's own rows of the main table as Markdown, as in the README.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write each table into this folder, as CSV and LaTeX.")] = None,
 ) -> None:
     """Compute the tables of the book again from the archived predictions; no data, no GPU."""
-    from arlrepro import paths
+    from arlrepro import paths, registry
     from arlrepro.book import export
     from arlrepro.book.tables import comparison
     from arlrepro.evaluation import formatting
@@ -37,7 +37,9 @@ def results(
         typer.echo(f"{len(comparison.PRINTED)} tables, each as CSV and LaTeX, in {out}")
         return
     if markdown:
-        typer.echo(formatting.markdown(comparison.resnet_vs_arl(study)[["AUC", "our runs"]].reset_index()))
+        table = comparison.resnet_vs_arl(study)[["AUC", "our runs"]].reset_index()
+        own = table["network"].isin(list(map(registry.network, study.profile.networks)))
+        typer.echo(formatting.markdown(table[own]))
         return
     for table in comparison.main_tables(study) if study.runs else []:
         typer.echo(table.to_string(line_width=TERMINAL) + "\n")
