@@ -48,14 +48,12 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
     """The main table: each network's test metrics, the paper's beside ours.
 
     Returns:
-        Rows: network and task, the networks of the study and those whose published metrics are known. Columns: AUC,
+        Rows: network and task, the networks of the study, then those whose published metrics are known. Columns: AUC,
         ACC, SEN and SPE at 0.5, each the paper's and ours with its 95 % interval; ours averaged over the seeds, which
         the last columns name with what the interval covers. Empty: not known, or not run.
     """
-    shown = list(dict.fromkeys([*study.profile.networks, *networks_of_paper()]))
-    shown.sort(key=list(NETWORKS).index)
     rows = {}
-    for network in shown:
+    for network in dict.fromkeys([*study.profile.networks, *networks_of_paper()]):
         for task, quantities in ROWS.items():
             row: dict[tuple[str, str], str] = {}
             over = ("", "")
