@@ -52,8 +52,9 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
         ACC, SEN and SPE at 0.5, each the paper's and ours with its 95 % interval; ours averaged over the seeds, which
         the last columns name with what the interval covers. Empty: not known, or not run.
     """
+    others = sorted(set(networks_of_paper()) - set(study.profile.networks), key=list(NETWORKS).index)
     rows = {}
-    for network in dict.fromkeys([*study.profile.networks, *networks_of_paper()]):
+    for network in (*study.profile.networks, *others):
         for task, quantities in ROWS.items():
             row: dict[tuple[str, str], str] = {}
             over = ("", "")
