@@ -417,9 +417,14 @@ def test_every_archived_run_of_the_challenges_images_scores_the_lesions_that_the
 
 
 @pytest.mark.parametrize(
-    ("profile_name", "network"), [("isic2017-256-imagenet", "ARL-CNN50"), ("isic2017-256", "ARL-CNN14")]
+    ("profile_name", "network"),
+    [
+        ("isic2017-256-imagenet", "ARL-CNN50"),
+        ("isic2017-256-lite0", "ARL-EfficientNet-Lite0"),
+        ("isic2017-256", "ARL-CNN14"),
+    ],
 )
-def test_the_readme_shows_the_main_tables_of_the_archive(profile_name, network):
+def test_the_readme_shows_the_verdicts_and_aucs_of_every_study_in_the_archive(profile_name, network):
     answer = subprocess.run(
         [sys.executable, "-m", "arlrepro.cli", "results", "--profile", profile_name, "--markdown"],
         capture_output=True,

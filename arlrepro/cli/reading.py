@@ -17,11 +17,11 @@ TERMINAL = 100
 def results(
     profile: ProfileName = "isic2017-256",
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="The profile's own rows of the main table as Markdown, as in the README.")
+        bool, typer.Option("--markdown", help="The verdicts and the profile's own AUCs as Markdown, as in the README.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write each table into this folder, as CSV and LaTeX.")] = None,
 ) -> None:
-    """Compute the tables of the book again from the archived predictions; no data, no GPU."""
+    """Compute the verdicts and tables of the book again from the archived predictions; no data, no GPU."""
     from arlrepro import paths, registry
     from arlrepro.book import export
     from arlrepro.book.tables import comparison
@@ -36,14 +36,23 @@ def results(
             export.save(table(study), out / name)
         typer.echo(f"{len(comparison.PRINTED)} tables, each as CSV and LaTeX, in {out}")
         return
+    verdicts = comparison.own_verdicts(study).reset_index()[["claim", "verdict", "expected", registry.OURS]]
     if markdown:
         table = comparison.resnet_vs_arl(study)[["AUC", "our runs"]].reset_index()
         own = table["network"].isin(list(map(registry.network, study.profile.networks)))
-        typer.echo(formatting.markdown(table[own]))
+        tables = [one for one in (verdicts, table[own]) if len(one)]
+        typer.echo("\n\n".join(map(formatting.markdown, tables)))
         return
-    for table in comparison.main_tables(study) if study.runs else []:
+    if not study.runs:
+        typer.echo(f"no completed runs of {profile}")
+        return
+    for claim, verdict, expected, ours in verdicts.itertuples(index=False):
+        found = ", ".join(filter(None, (ours, expected and f"expected {expected}"))) or "no runs"
+        typer.echo(textwrap.fill(f"{verdict.capitalize()} ({found}): {claim}", TERMINAL, subsequent_indent="    "))
+    typer.echo()
+    for table in comparison.main_tables(study):
         typer.echo(table.to_string(line_width=TERMINAL) + "\n")
-    typer.echo(textwrap.fill(study.about, TERMINAL) if study.runs else f"no completed runs of {profile}")
+    typer.echo(textwrap.fill(study.about, TERMINAL))
 
 
 def submission(run: Annotated[Path, typer.Argument(help="Folder of a run, live or archived.")]) -> None:

@@ -16,7 +16,7 @@ from arlrepro.evaluation import formatting
 from arlrepro.evaluation.comparisons import equivalence_p, holm
 from arlrepro.evaluation.intervals import Difference
 from arlrepro.paper.claims import DIFFERENCES as OF_A_DIFFERENCE
-from arlrepro.paper.claims import LATER, Verdict
+from arlrepro.paper.claims import LATER, Verdict, decide, read_claims
 from arlrepro.paper.published import published, published_effect, published_value
 from arlrepro.registry import AUCS, CLASSES, NETWORKS, OURS, PAIR, PAPER, ROWS
 from arlrepro.runs import estimates
@@ -97,6 +97,12 @@ def verdicts(decided: Sequence[Verdict], profile: str = "") -> pd.DataFrame:
         )
     columns = ["claim", "verdict", "expected", OURS, "p (Holm)", "runs", "why"]
     return pd.DataFrame(rows, columns=columns).set_index("claim")
+
+
+def own_verdicts(study: Study) -> pd.DataFrame:
+    """The claims that a study's profile decides, by whichever rules, as `verdicts` shows them."""
+    decided = decide(read_claims(), {study.profile.name: study})
+    return verdicts([one for one in decided if one.claim.profile == study.profile.name])
 
 
 def earlier_verdicts(decided: Sequence[Verdict]) -> pd.DataFrame:
@@ -260,6 +266,7 @@ def main_tables(study: Study) -> list[pd.DataFrame]:
 
 #: The tables of a study that a paper would print, by the name of their files.
 PRINTED: dict[str, Callable[[Study], pd.DataFrame]] = {
+    "verdicts": own_verdicts,
     "resnet-against-arl": resnet_vs_arl,
     "differences": differences,
     "networks": networks,
