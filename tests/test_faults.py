@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -27,10 +26,5 @@ def test_every_fault_is_survived(tmp_path, names):
         assert 0 < counted["survived"] == counted["injected"], name
 
 
-def test_the_page_shows_every_group_of_the_archived_campaign():
-    archived = json.loads((root() / RESULTS / "faults.json").read_text())
-    page = Path(root() / "book" / "reliability.md").read_text(encoding="utf8")
-    assert list(archived) == [*GROUPS, TOTAL]
-    for name in archived:
-        for count in ("injected", "survived"):
-            assert f"{{num}}`faults.json:{name}.{count}:,`" in page
+def test_the_archived_campaign_has_every_group():
+    assert list(json.loads((root() / RESULTS / "faults.json").read_text())) == [*GROUPS, TOTAL]

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxRole
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,30 @@ class Number(SphinxRole):
             log.warning("num: %s: %r", self.text, error, location=self.get_location(), type="arlbook", subtype="num")
             text = "??"
         return [nodes.inline(text, text, classes=["num"])], []
+
+
+class CountsTable(SphinxDirective):
+    """A JSON file of the archive that counts something by row, as a table; the content is what its columns are called.
+
+    The first is of the keys, the others of the counts under each; a count that is not there fails the build.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self):
+        """Return the table; Sphinx calls this at each use."""
+        path = Path(self.env.srcdir).parent / "results" / self.arguments[0]
+        self.env.note_dependency(str(path))
+        head, *columns = self.content
+        rows = [
+            (name, *(f"{counts[one]:,}" for one in columns)) for name, counts in json.loads(path.read_text()).items()
+        ]
+        lines = [(head, *columns), ["---"] * len(self.content), *rows]
+        table = nodes.Element()
+        text = StringList([f"| {' | '.join(line)} |" for line in lines], source=str(path))
+        self.state.nested_parse(text, self.content_offset, table)
+        return table.children
 
 
 def drop_thebe(app, pagename, templatename, context, doctree):
@@ -112,6 +137,7 @@ def add_buttons(app, config):
 def setup(app):
     """Register the role and the hooks with Sphinx."""
     app.add_role("num", Number())
+    app.add_directive("counts", CountsTable)
     app.connect("config-inited", add_buttons)
     app.connect("html-page-context", drop_thebe, priority=900)  # after sphinx-thebe has added its scripts
     app.connect("html-page-context", link_runs)
