@@ -15,7 +15,7 @@ TERMINAL = 100
 
 
 def results(
-    profile: ProfileName = "isic2017-256",
+    profile: ProfileName = "isic2017-256-imagenet",
     markdown: Annotated[
         bool, typer.Option("--markdown", help="The verdicts and the profile's own AUCs as Markdown, as in the README.")
     ] = False,
@@ -48,8 +48,8 @@ def results(
         return
     for claim, verdict, expected, ours in verdicts.itertuples(index=False):
         found = ", ".join(filter(None, (ours, expected and f"expected {expected}"))) or "no runs"
-        typer.echo(textwrap.fill(f"{verdict.capitalize()} ({found}): {claim}", TERMINAL, subsequent_indent="    "))
-    typer.echo()
+        said = textwrap.fill(f"{verdict.capitalize()} ({found}): {claim}", TERMINAL, subsequent_indent="    ")
+        typer.echo(f"{said}\n")
     for table in comparison.main_tables(study):
         typer.echo(table.to_string(line_width=TERMINAL) + "\n")
     typer.echo(textwrap.fill(study.about, TERMINAL))

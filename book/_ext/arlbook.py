@@ -57,9 +57,11 @@ class CountsTable(SphinxDirective):
         path = Path(self.env.srcdir).parent / "results" / self.arguments[0]
         self.env.note_dependency(str(path))
         head, *columns = self.content
-        rows = [
-            (name, *(f"{counts[one]:,}" for one in columns)) for name, counts in json.loads(path.read_text()).items()
-        ]
+        try:
+            counted = json.loads(path.read_text(encoding="utf8"))
+            rows = [(name, *(f"{counts[one]:,}" for one in columns)) for name, counts in counted.items()]
+        except (OSError, ValueError, KeyError) as error:
+            raise self.error(f"counts: {self.arguments[0]}: {error!r}") from error
         lines = [(head, *columns), ["---"] * len(self.content), *rows]
         table = nodes.Element()
         text = StringList([f"| {' | '.join(line)} |" for line in lines], source=str(path))
