@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -119,13 +118,9 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
         nbformat.write(executed, part)
         return part.replace(destination / source.name)
 
-    def every_page() -> Iterator[Path]:
-        # Reason: the first notebook opens the study, so it makes what the others read where that is not there yet.
-        yield from map(page, sources[:1])
-        with ThreadPoolExecutor(1 if folder == REUSE else AT_ONCE) as pool:
-            yield from pool.map(page, sources[1:])
-
     # Reason: where ipywidgets is not installed, importing timm warns that its bars will be plain; no page has any.
     with mock.patch.dict(os.environ, PYTHONHASHSEED="0", PYTHONWARNINGS="ignore:IProgress not found"):
         os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
-        return list(bar(every_page(), total=len(sources), desc="notebooks", unit="notebook"))
+        # Reason: where the study's runs are not there yet, the first notebook makes them; the others wait at its lock.
+        with ThreadPoolExecutor(1 if folder == REUSE else AT_ONCE) as pool:
+            return list(bar(pool.map(page, sources), total=len(sources), desc="notebooks", unit="notebook"))
