@@ -40,8 +40,9 @@ def leading() -> str:
 
 def shows_nothing(cell: NotebookNode) -> bool:
     """Whether a code cell put out nothing but the word that no run is completed."""
+    kinds = ("text/markdown", "text/html", "text/plain")
     said = [
-        output.get("text") or output.get("data", {}).get("text/html") or output.get("data", {}).get("text/plain", "")
+        output.get("text") or next((data[kind] for kind in kinds if kind in (data := output.get("data", {}))), "")
         for output in cell.get("outputs", [])
     ]
     return bool(said) and all(re.match(rf"(<p>)?{NOTHING}", text) for text in said)

@@ -90,8 +90,9 @@ def stage(profile: str, pages: list[Path]) -> Path:
     text = table.read_text(encoding="utf8")
     if f"{profile}/" not in text:
         toc = yaml.safe_load(text)
-        order = {name: place for place, name in enumerate(re.findall(r"/(\w+)", text))}  # the argument's
-        ordered = sorted((page.stem for page in pages), key=lambda name: (order.get(name, len(order)), name))
+        argument = list(dict.fromkeys(re.findall(r"/(\w+)", text)))  # pages as the book leads with them
+        places = {name: place for place, name in enumerate(argument)}
+        ordered = sorted((page.stem for page in pages), key=lambda name: (places.get(name, len(places)), name))
         chapters = [{"file": f"{profile}/{name}"} for name in ordered]
         toc.setdefault("parts", []).append({"caption": f"Made here: {experiment(profile)}", "chapters": chapters})
         table.write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")

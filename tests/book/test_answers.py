@@ -171,7 +171,7 @@ def test_another_data_set_is_told_beside_the_own_lesions_and_colours(monkeypatch
     of_three = results.elsewhere(main_pair(3)).data
     assert re.search(r"for ResNet-50 \(seeds 0 to 2; 0\.\d{3} on the test lesions above\)", of_three)
     monkeypatch.setattr(results.external, "read", lambda name: {})
-    assert results.elsewhere(EMPTY).data == "No other data set has been scored."
+    assert results.elsewhere(EMPTY).data == "No completed run on another data set."
 
 
 def test_variants_of_three_seeds_are_told_with_their_difference_and_of_two_are_not(monkeypatch):

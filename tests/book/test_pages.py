@@ -202,14 +202,16 @@ def test_a_page_keeps_images_as_jpeg_on_white_and_curves_as_png():
 
 
 def test_a_section_that_shows_nothing_is_left_out_and_a_figure_that_is_none_has_no_caption():
-    def cell(text: str, said: str, tail: str = "") -> list:
+    def cell(text: str, said: str, kind: str = "text/plain") -> list:
         code = nbformat.v4.new_code_cell("1", metadata={"mystnb": {"figure": {"caption": "c"}}})
-        code.outputs = [nbformat.v4.new_output("stream", text=said)] if said else []
+        shown = nbformat.v4.new_output("display_data", {"text/plain": "<an object>", kind: said})
+        code.outputs = [shown] if said else []
         return [nbformat.v4.new_markdown_cell(text), code]
 
     page = [
         *cell("# Title", "No completed run of it yet."),
         *cell("## Empty", "No completed runs yet."),
+        *cell("## Prose", "No completed run on another data set.", "text/markdown"),
         *cell("## Half", "No completed runs yet."),
         *cell("and more", "a table"),
         *cell("## Silent", ""),
@@ -261,8 +263,9 @@ def test_pages_made_here_stand_in_the_order_of_the_published_ones(checkout):
     fresh = [checkout / "_build" / "pages" / f"{name}.ipynb" for name in names]
     for page in fresh:
         write_notebook(page, "1")
-    chapters = [{"file": f"isic2017-256/{name}"} for name in ("12_runs", "01_data")]
-    toc = {"format": "jb-book", "root": "isic2017-256/00_answer", "parts": [{"caption": "It", "chapters": chapters}]}
+    files = ["isic2017-256/12_runs", "isic2017-256/01_data", "isic2017-256-lite0/12_runs"]  # the last: another study
+    parts = [{"caption": "It", "chapters": [{"file": file} for file in files]}]
+    toc = {"format": "jb-book", "root": "isic2017-256/00_answer", "parts": parts}
     (checkout / "book" / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     *_, made = yaml.safe_load((book_site.stage("demo", fresh) / "_toc.yml").read_text())["parts"]
     assert [one["file"] for one in made["chapters"]] == [

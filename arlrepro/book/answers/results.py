@@ -7,6 +7,7 @@ from IPython.display import Markdown
 
 from arlrepro import registry
 from arlrepro.book.answers.finding import Finding, difference, level, nothing
+from arlrepro.book.export import NOTHING
 from arlrepro.book.tables import baselines, calibration
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Difference, Estimate
@@ -99,7 +100,7 @@ def elsewhere(study: Study) -> Markdown:
                     said[-1] += f"; the difference is {shown.signed()} ({seeds})"
             if colour := figures.get("colour"):
                 said[-1] += f". Colours alone have {Estimate(colour['auc'], *colour['auc_ci']).text()}"
-    return Markdown("\n\n".join(f"{one}." for one in said) or "No other data set has been scored.")
+    return Markdown("\n\n".join(f"{one}." for one in said) or f"{NOTHING} on another data set.")
 
 
 def ablation(study: Study) -> Finding:
