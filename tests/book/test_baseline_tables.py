@@ -10,6 +10,7 @@ from arlrepro.book.tables import baselines
 from arlrepro.evaluation import formatting
 from arlrepro.paths import RESULTS
 from arlrepro.profiles import ISIC2017_256, SMOKE, profile
+from arlrepro.runs import estimates
 from arlrepro.runs.baselines import AGE_AND_SEX, SUBGROUPS, people, score_by_age_and_sex
 from arlrepro.runs.study import Study, read_study
 from helpers.made_people import drawn_people
@@ -63,6 +64,16 @@ def test_age_and_sex_stand_beside_the_runs_on_the_same_lesions(study, tmp_path):
     ]
     assert table["lesions"].tolist() == [80, 40, 12]
     assert table["AUC, melanoma"].iloc[0].startswith("1.000 [")
+
+
+def test_a_network_stands_beside_colour_in_one_row_over_its_seeds(monkeypatch):
+    monkeypatch.setattr(baselines, "_by_colour", lambda _study: {"mean_auc": 0.7, "mean_auc_ci": (0.6, 0.8)})
+    study = Study(SMOKE, (small_run(seed=0), small_run(seed=1), small_run("resnet14")))
+    table = baselines.colour_baseline(study)
+    assert table.index.tolist() == [baselines.COLOUR_ALONE, "ResNet-14, seed 0", "ARL-CNN14, seeds 0, 1"]
+    assert table.loc[baselines.COLOUR_ALONE].tolist() == ["", "", "0.700 [0.600, 0.800]"]
+    over_seeds = estimates.metric(study, "arl_cnn14", "mean_auc").estimate
+    assert table.loc["ARL-CNN14, seeds 0, 1", "mean AUC"] == over_seeds.text()
 
 
 def test_without_known_ages_there_is_no_baseline_of_them(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ What needs the images, or who is on them, is archived as numbers in files of its
 computed here.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,21 @@ import pandas as pd
 
 from arlrepro import paths, registry, storage
 from arlrepro.data import datasets
+from arlrepro.errors import MetricError, RunError
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Estimate
 from arlrepro.profiles import PROFILES
 from arlrepro.registry import CLASSES
-from arlrepro.runs import baselines, external
+from arlrepro.runs import baselines, estimates, external
 from arlrepro.runs.archive import summary
 from arlrepro.runs.baselines import AGE_AND_SEX, COLOUR, OF_GROUP, SUBGROUPS
-from arlrepro.runs.study import Study
+from arlrepro.runs.study import Study, present, scored, shared_runs
 
 #: What `arlrepro data check --json` said of a profile's images, beside its archived runs.
 DATA_REPORT = "data.json"
 COLOUR_ALONE = "colour statistics, no network"
+#: Columns of AUCs: of each task, and the mean of both.
+AUCS = {**{f"AUC, {registry.TASK_WORDS[one]}": (one,) for one in CLASSES}, "mean AUC": CLASSES}
 
 
 def of_images(study: Study, name: str) -> Path:
@@ -90,18 +94,18 @@ def without_near_duplicates(study: Study) -> Study:
 
 
 def colour_baseline(study: Study) -> pd.DataFrame:
-    """Test AUCs of a logistic regression on colour statistics, beside those of the study's runs.
+    """Test AUCs of a logistic regression on colour statistics, beside those of the study's networks.
 
     Its scores are archived beside the runs as `colour.csv`; of a synthetic data set they are computed here.
 
     Returns:
-        A row for it, where it is archived, and for each run; AUC of each task and their mean, with 95 % intervals over
-        lesions.
+        A row for it, where it is archived, and for each network; AUC of each task and their mean, with 95 % intervals
+        over lesions, for a network of several seeds over seeds and lesions.
     """
     of_colour = _by_colour(study)
-    rows = {} if of_colour is None else {COLOUR_ALONE: of_colour}
-    rows |= {f"{registry.network(run.network)}, seed {run.seed}": run.metrics["test"] for run in study.runs}
-    return pd.DataFrame.from_dict({name: _aucs(figures) for name, figures in rows.items()}, orient="index")
+    rows = {} if of_colour is None else {COLOUR_ALONE: _aucs(of_colour)}
+    rows |= {_over_seeds(study, network): _aucs_of(study, network, "test") for network in present(study)}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def colour_mean_auc(study: Study) -> float | None:
@@ -121,31 +125,30 @@ def _by_colour(study: Study) -> dict[str, Any] | None:
 
 
 def age_and_sex_baseline(study: Study) -> pd.DataFrame:
-    """AUCs of a logistic regression on age and sex, out of fold on training and on validation, beside the study's runs.
+    """AUCs of a logistic regression on age and sex, out of fold on training and on validation, beside the networks.
 
     Returns:
         A row for each, all validation rows on the same lesions, those whose age and sex are known; no rows where they
-        are known of none. AUC of each task and their mean, with 95 % intervals over lesions.
+        are known of none. AUC of each task and their mean, with 95 % intervals over lesions, for a network of several
+        seeds over seeds and lesions.
     """
     scores = _scored_by_age_and_sex(study)
     if scores.empty:
         return scores
     by_split = dict(list(scores.groupby("split")))
-    rows = {("training, out of fold", "age and sex, no network"): by_split["training"]}
+    rows = {("training, out of fold", "age and sex, no network"): _aucs_of_table(by_split["training"])}
     if "validation" in by_split:
-        colour = of_images(study, COLOUR)
-        validation = {"age and sex, no network": by_split["validation"]}
-        validation |= {COLOUR_ALONE: pd.read_csv(colour)} if colour.is_file() else {}
-        validation |= {f"{registry.network(run.network)}, seed {run.seed}": run.predictions for run in study.runs}
-        kept = by_split["validation"]["image_id"]
-        rows |= {
-            ("validation", name): one[(one["split"] == "validation") & one["image_id"].isin(kept)]
-            for name, one in validation.items()
-        }
-    table = pd.DataFrame.from_dict(
-        {key: {"lesions": len(one), **_aucs(summary(one)[one["split"].iloc[0]])} for key, one in rows.items()},
-        orient="index",
-    )
+        known = by_split["validation"]["image_id"]
+        rows["validation", "age and sex, no network"] = _aucs_of_table(by_split["validation"])
+        if (colour := of_images(study, COLOUR)).is_file():
+            table = pd.read_csv(colour)
+            of_known = table[(table["split"] == "validation") & table["image_id"].isin(known)]
+            rows["validation", COLOUR_ALONE] = _aucs_of_table(of_known)
+        for network in present(study):
+            shown = _aucs_of(study, network, "validation", known)
+            number = int(study.of(network)[0].of("validation").index.isin(known).sum())
+            rows["validation", _over_seeds(study, network)] = {"lesions": number, **shown}
+    table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.names = ["lesions of", "scored by"]
     return table
 
@@ -160,10 +163,33 @@ def _scored_by_age_and_sex(study: Study) -> pd.DataFrame:
     return baselines.score_by_age_and_sex(known) if len(known) else pd.DataFrame()
 
 
+def _over_seeds(study: Study, network: str) -> str:
+    """A network by its name in words, with its seeds."""
+    return f"{registry.network(network)}, {formatting.seeds(tuple(sorted({run.seed for run in study.of(network)})))}"
+
+
+def _aucs_of(study: Study, network: str, split: str, among: pd.Series | None = None) -> dict[str, str]:
+    """The AUCs of a network over its seeds, on a split's lesions or on those among others; empty where it has none."""
+    shown = {}
+    for title, classes in AUCS.items():
+        with suppress(RunError, MetricError):
+            chosen = shared_runs(study, [network], classes)
+            truth, scores = scored(chosen, classes, split)
+            lesions = chosen[network][0][0].of(split).index
+            inside = np.full(len(lesions), True) if among is None else lesions.isin(among)
+            shown[title] = estimates.area(truth[:, inside], scores[network][..., inside]).text()
+    return {title: shown.get(title, "") for title in AUCS}
+
+
+def _aucs_of_table(scores: pd.DataFrame) -> dict[str, str | int]:
+    """The number of lesions and the AUCs of a table of predictions for one split."""
+    return {"lesions": len(scores), **_aucs(summary(scores)[scores["split"].iloc[0]])}
+
+
 def _aucs(figures: dict[str, Any]) -> dict[str, str]:
     """The AUC of each task and their mean, with their intervals, from what `archive.summary` says of a split."""
-    by_task = {f"AUC, {registry.TASK_WORDS[one]}": _with_interval(figures.get(one, {}), "auc") for one in CLASSES}
-    return {**by_task, "mean AUC": _with_interval(figures, "mean_auc")}
+    by_task = [_with_interval(figures.get(one, {}), "auc") for one in CLASSES]
+    return dict(zip(AUCS, [*by_task, _with_interval(figures, "mean_auc")], strict=True))
 
 
 def _with_interval(figures: dict[str, Any], name: str) -> str:
