@@ -3,6 +3,7 @@
 Transparent, readable on light, dark and paper.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -119,6 +120,7 @@ def seeds(study: Study) -> Drawn:
             sns.lineplot(**shared, units="seed", estimator=None, color=INK, lw=0.7, alpha=0.5)
             sns.stripplot(**shared, hue="network", palette=colours, jitter=False, size=6)
             axis.set(title=registry.QUANTITIES[str(quantity)], xlabel="", ylabel="")
+            axis.set_xticks(range(len(colours)), [textwrap.fill(name, 13) for name in colours])
             axis.margins(x=0.25)
         axes[0, 0].set_ylabel("test AUC")
     return figure
