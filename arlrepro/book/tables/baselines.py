@@ -18,7 +18,7 @@ from arlrepro.errors import MetricError, RunError
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Estimate
 from arlrepro.profiles import PROFILES
-from arlrepro.registry import CLASSES
+from arlrepro.registry import CLASSES, Quantity
 from arlrepro.runs import baselines, estimates, external
 from arlrepro.runs.archive import summary
 from arlrepro.runs.baselines import AGE_AND_SEX, COLOUR, OF_GROUP, SUBGROUPS
@@ -27,8 +27,8 @@ from arlrepro.runs.study import Study, present, scored, shared_runs
 #: What `arlrepro data check --json` said of a profile's images, beside its archived runs.
 DATA_REPORT = "data.json"
 COLOUR_ALONE = "colour statistics, no network"
-#: Columns of AUCs: of each task, and the mean of both.
-AUCS = {**{f"AUC, {registry.TASK_WORDS[one]}": (one,) for one in CLASSES}, "mean AUC": CLASSES}
+#: The classes of each column of AUCs.
+AUCS = {registry.QUANTITIES[name]: Quantity.parse(name).classes for name in (*registry.AUCS[1:], registry.AUCS[0])}
 
 
 def of_images(study: Study, name: str) -> Path:
