@@ -65,6 +65,9 @@ AT_ONCE = min(2, os.cpu_count() or 1)
 def execute(profile: str, data: str, destination: Path, folder: str = "") -> list[Path]:
     """Run every notebook for a profile and write the pages.
 
+    Open the study first (`matrix.open_study`), which makes the data and runs that are not there yet: of notebooks that
+    run side by side one would make them, and the others would say on their pages that they wait.
+
     Args:
         profile: Name of the profile; the notebooks' parameter of that name.
         data: Folder of the real images in the official layout, or "" for none; the notebooks' other parameter.
@@ -121,6 +124,5 @@ def execute(profile: str, data: str, destination: Path, folder: str = "") -> lis
     # Reason: where ipywidgets is not installed, importing timm warns that its bars will be plain; no page has any.
     with mock.patch.dict(os.environ, PYTHONHASHSEED="0", PYTHONWARNINGS="ignore:IProgress not found"):
         os.environ.pop("MPLBACKEND", None)  # Agg would leave out every figure without a word
-        # Reason: where the study's runs are not there yet, the first notebook makes them; the others wait at its lock.
         with ThreadPoolExecutor(1 if folder == REUSE else AT_ONCE) as pool:
             return list(bar(pool.map(page, sources), total=len(sources), desc="notebooks", unit="notebook"))

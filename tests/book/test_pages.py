@@ -376,6 +376,7 @@ def test_every_piece_for_reuse_runs_without_a_warning(tmp_path):
 
 
 def test_every_notebook_runs_on_the_smoke_profile_without_a_warning(tmp_path):
+    matrix.open_study("smoke")
     pages = book_notebooks.execute("smoke", "", tmp_path)
     assert [page.name for page in pages] == [path.name for path in sorted((HERE / "notebooks").glob("*.ipynb"))]
     assert [fault for page in pages for fault in book_pages.faults(page)] == []
