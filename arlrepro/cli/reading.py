@@ -17,13 +17,17 @@ TERMINAL = 100
 def results(
     profile: ProfileName = "isic2017-256-imagenet",
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="The verdicts and the profile's own AUCs as Markdown, as in the README.")
+        bool,
+        typer.Option(
+            "--markdown", help="The finding, verdicts and the profile's own AUCs as Markdown, as in the README."
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write each table into this folder, as CSV and LaTeX.")] = None,
 ) -> None:
     """Compute the verdicts and tables of the book again from the archived predictions; no data, no GPU."""
     from arlrepro import paths, registry
     from arlrepro.book import export
+    from arlrepro.book.answers import results as answers
     from arlrepro.book.tables import comparison
     from arlrepro.evaluation import formatting
     from arlrepro.runs.study import read_study
@@ -36,15 +40,14 @@ def results(
             export.save(table(study), out / name)
         typer.echo(f"{len(comparison.PRINTED)} tables, each as CSV and LaTeX, in {out}")
         return
-    verdicts = comparison.own_verdicts(study).reset_index()[["claim", "verdict", "expected", registry.OURS]]
-    if markdown:
-        table = comparison.resnet_vs_arl(study)[["AUC", "our runs"]].reset_index()
-        own = table["network"].isin(list(map(registry.network, study.profile.networks)))
-        tables = [one for one in (verdicts, table[own]) if len(one)]
-        typer.echo("\n\n".join(map(formatting.markdown, tables)))
-        return
     if not study.runs:
         typer.echo(f"no completed runs of {profile}")
+        return
+    typer.echo(textwrap.fill(str(answers.results(study)), TERMINAL) + "\n")
+    verdicts = comparison.own_verdicts(study).reset_index()[["claim", "verdict", "expected", registry.OURS]]
+    if markdown:
+        tables = filter(len, (verdicts, comparison.own_aucs(study)))
+        typer.echo("\n\n".join(map(formatting.markdown, tables)))
         return
     for claim, verdict, expected, ours in verdicts.itertuples(index=False):
         found = ", ".join(filter(None, (ours, expected and f"expected {expected}"))) or "no runs"

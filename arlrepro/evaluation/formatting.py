@@ -69,7 +69,6 @@ def seeds(some: tuple[int, ...]) -> str:
 
 
 def markdown(table: "pd.DataFrame") -> str:
-    """A table as Markdown, without its index; headers of several lines joined, for most readers show no other kind."""
-    headers = [" ".join(filter(None, one)) if isinstance(one, tuple) else str(one) for one in table.columns]
-    lines = [headers, ["---"] * len(headers), *([str(value) for value in row] for row in table.to_numpy())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """A table as Markdown, without its index."""
+    lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

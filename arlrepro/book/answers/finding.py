@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from IPython.display import Markdown
+from typing import TYPE_CHECKING
 
 from arlrepro import registry
 from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.runs import estimates
 from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, known
 from arlrepro.runs.study import Study, partners
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 #: Of which correlation of two AUC estimates the test set's limits are told.
 CORRELATION = 0.7
@@ -25,10 +27,18 @@ class Finding:
     def _repr_markdown_(self) -> str:
         return f"**{self.found}**"
 
+    def __str__(self) -> str:
+        return f"{self.found} {self._then()}"
+
+    def _then(self) -> str:
+        return self.then[0].upper() + self.then[1:]
+
     @property
-    def follows(self) -> Markdown:
+    def follows(self) -> "Markdown":
         """The page's last sentence."""
-        return Markdown(self.then[0].upper() + self.then[1:])
+        from IPython.display import Markdown
+
+        return Markdown(self._then())
 
 
 def names_of(some: Sequence[str]) -> str:

@@ -146,5 +146,4 @@ def follows(verdicts: Sequence[Verdict], study: Study) -> Markdown:
 
 def another_study(study: Study) -> Markdown:
     """The finding of a study that the page is not about, for the front page."""
-    one = results(study)
-    return Markdown(f"{one.found} {one.follows.data}")
+    return Markdown(str(results(study)))

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-
-from IPython.display import Markdown
+from typing import TYPE_CHECKING
 
 from arlrepro import registry
 from arlrepro.book.answers.finding import Finding, difference, level, nothing
@@ -14,6 +13,9 @@ from arlrepro.evaluation.intervals import Difference, Estimate
 from arlrepro.runs import estimates, external
 from arlrepro.runs.estimates import FEWEST_SEEDS, Outcome, in_words, known
 from arlrepro.runs.study import Study, every_network, partners, present, read_companions
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 
 def results(study: Study) -> Finding:
@@ -79,8 +81,10 @@ def noise(gain: Outcome[Difference]) -> str:
     )
 
 
-def elsewhere(study: Study) -> Markdown:
+def elsewhere(study: Study) -> "Markdown":
     """Does it hold on another data set? The archived external tests, beside the study's own test lesions."""
+    from IPython.display import Markdown
+
     said = []
     for name, test in external.read(study.profile.name).items():
         for task, figures in test["classes"].items():

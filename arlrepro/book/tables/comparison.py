@@ -71,6 +71,17 @@ def resnet_vs_arl(study: Study) -> pd.DataFrame:
     return table
 
 
+def own_aucs(study: Study) -> pd.DataFrame:
+    """The AUCs of the study's own networks, as the README shows them.
+
+    Returns:
+        Columns: network, task, the AUC (the paper's where any is known, and ours), the seeds, what the interval covers.
+    """
+    own = resnet_vs_arl(study).loc[list(map(registry.network, study.profile.networks))]
+    table = own["AUC"].add_prefix("AUC ").join(own["our runs"])
+    return table.loc[:, (table != "").any()].reset_index()
+
+
 def verdicts(decided: Sequence[Verdict], profile: str = "") -> pd.DataFrame:
     """Each claim with its verdict, what was expected, what was found and what that rests on.
 
