@@ -21,7 +21,7 @@ from helpers.made_runs import small_run
 
 
 def arlrepro(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "arlrepro.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "arlrepro", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -185,7 +185,7 @@ def read_only(folder: Path) -> list[str | Path]:
     ],
 )
 def test_in_a_read_only_checkout_one_line_says_so(tmp_path, arguments, place):
-    command = [*read_only(tmp_path), sys.executable, "-m", "arlrepro.cli", *arguments.format(tmp_path).split()]
+    command = [*read_only(tmp_path), sys.executable, "-m", "arlrepro", *arguments.format(tmp_path).split()]
     environment = {**os.environ, "ARLREPRO_ROOT": str(tmp_path)}
     answer = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (answer.returncode, answer.stdout) == (2, "")
@@ -233,7 +233,7 @@ def test_whatever_the_system_refuses_is_one_line_with_its_own_remedy(monkeypatch
     "arguments", ["data synth {0}/x --side 16 --training 3 --validation 3 --test 3", "score {0} --truth {0}"]
 )
 def test_a_limit_on_open_files_is_one_line_or_no_hindrance(tmp_path, limit, arguments):
-    command = f"ulimit -n {limit}; {sys.executable} -m arlrepro.cli {arguments.format(tmp_path)}"
+    command = f"ulimit -n {limit}; {sys.executable} -m arlrepro {arguments.format(tmp_path)}"
     answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert answer.returncode in (0, 2) and "Traceback" not in answer.stderr
     if "Too many open files" in answer.stderr:
@@ -243,7 +243,7 @@ def test_a_limit_on_open_files_is_one_line_or_no_hindrance(tmp_path, limit, argu
 @pytest.mark.parametrize("reader", ["true", "head -c 1", "head -n 1"])
 def test_a_reader_of_stderr_that_goes_away_ends_no_work(tmp_path, reader):
     """The given fault: a bar that nobody reads ended the command."""
-    command = f"{sys.executable} -m arlrepro.cli data synth {tmp_path / 'x'} --side 16 --training 30"
+    command = f"{sys.executable} -m arlrepro data synth {tmp_path / 'x'} --side 16 --training 30"
     shell = f"{{ {{ {command} --validation 3 --test 3; echo status $? >&3; }} 2>&1 1>&3 | {reader} >/dev/null; }} 3>&1"
     answer = subprocess.run(["sh", "-c", shell], capture_output=True, text=True)
     assert answer.stdout == f"36 images of 16 px in {tmp_path / 'x'}\nstatus 0\n"
@@ -256,13 +256,13 @@ def test_a_reader_of_stdout_that_goes_away_is_no_traceback(tmp_path, arguments, 
     table = pd.DataFrame({"image_id": list("abcd"), "melanoma": [0, 1, 0, 1], "seborrheic_keratosis": [1, 0, 0, 0]})
     for name in ("predictions", "truth"):
         table.to_csv(tmp_path / f"{name}.csv", index=False)
-    command = f"{sys.executable} -m arlrepro.cli {arguments.format(tmp_path)} | {reader} >/dev/null"
+    command = f"{sys.executable} -m arlrepro {arguments.format(tmp_path)} | {reader} >/dev/null"
     answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in answer.stderr and "BrokenPipe" not in answer.stderr
 
 
 def test_a_closed_stderr_breaks_nothing(tmp_path):
-    command = f"exec 2>&-; {sys.executable} -m arlrepro.cli data synth {tmp_path / 'x'} --side 16 --training 3"
+    command = f"exec 2>&-; {sys.executable} -m arlrepro data synth {tmp_path / 'x'} --side 16 --training 3"
     answer = subprocess.run(["sh", "-c", f"{command} --validation 3 --test 3"], stdout=subprocess.PIPE, text=True)
     assert (answer.returncode, answer.stdout) == (0, f"9 images of 16 px in {tmp_path / 'x'}\n")
 

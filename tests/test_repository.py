@@ -426,7 +426,7 @@ def test_every_archived_run_of_the_challenges_images_scores_the_lesions_that_the
 )
 def test_the_readme_shows_the_verdicts_and_aucs_of_every_study_in_the_archive(profile_name, network):
     answer = subprocess.run(
-        [sys.executable, "-m", "arlrepro.cli", "results", "--profile", profile_name, "--markdown"],
+        [sys.executable, "-m", "arlrepro", "results", "--profile", profile_name, "--markdown"],
         capture_output=True,
         text=True,
     )

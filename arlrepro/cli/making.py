@@ -39,7 +39,7 @@ def train(
 ) -> None:
     """Train one network, or show the run if it is there; an interrupted run goes on where it stopped.
 
-    Several GPUs or machines: torchrun --nproc-per-node N -m arlrepro.cli train ... --set train.parts=N
+    Several GPUs or machines: torchrun --nproc-per-node N -m arlrepro train ... --set train.parts=N
     """
     import yaml
 

@@ -306,7 +306,7 @@ def test_two_processes_that_want_the_same_set_draw_it_once(tmp_path):
 def test_two_commands_that_draw_one_set_into_one_folder_both_find_it_drawn(tmp_path):
     """The given fault: one of two `data synth` ended in a traceback."""
     counts = ["--training", "12", "--validation", "4", "--test", "5", "--side", "48"]
-    command = [sys.executable, "-m", "arlrepro.cli", "data", "synth", tmp_path / "set", *counts]
+    command = [sys.executable, "-m", "arlrepro", "data", "synth", tmp_path / "set", *counts]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in running:
         out, err = process.communicate()

@@ -1,4 +1,4 @@
-"""`python -m arlrepro.cli`, as torchrun starts it."""
+"""`python -m arlrepro`, as torchrun starts it."""
 
 from arlrepro.cli import main
 
