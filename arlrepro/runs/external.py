@@ -17,11 +17,12 @@ from arlrepro.config import Experiment, to_dict, with_settings
 from arlrepro.data import datasets, duplicates, isic
 from arlrepro.errors import ConfigError, DatasetError, RunError, printable, some
 from arlrepro.evaluation.intervals import Difference, Estimate
+from arlrepro.evaluation.summary import summary
 from arlrepro.profiles import profile
 from arlrepro.progress import bar
 from arlrepro.registry import CLASSES, classes_of
 from arlrepro.runs import baselines, estimates, weights
-from arlrepro.runs.archive import PREDICTION_COLUMNS, WEIGHTS, Run, summary
+from arlrepro.runs.archive import PREDICTION_COLUMNS, WEIGHTS, Run
 from arlrepro.runs.study import Study, partners, present, read_study
 
 

@@ -17,10 +17,10 @@ from arlrepro.data import datasets
 from arlrepro.errors import MetricError, RunError
 from arlrepro.evaluation import formatting
 from arlrepro.evaluation.intervals import Estimate
+from arlrepro.evaluation.summary import summary
 from arlrepro.profiles import PROFILES
 from arlrepro.registry import CLASSES, Quantity
 from arlrepro.runs import baselines, estimates, external
-from arlrepro.runs.archive import summary
 from arlrepro.runs.baselines import AGE_AND_SEX, COLOUR, OF_GROUP, SUBGROUPS
 from arlrepro.runs.study import Study, present, scored, shared_runs
 
@@ -187,7 +187,7 @@ def _aucs_of_table(scores: pd.DataFrame) -> dict[str, str | int]:
 
 
 def _aucs(figures: dict[str, Any]) -> dict[str, str]:
-    """The AUC of each task and their mean, with their intervals, from what `archive.summary` says of a split."""
+    """The AUC of each task and their mean, with their intervals, from what `summary` says of a split."""
     by_task = [_with_interval(figures.get(one, {}), "auc") for one in CLASSES]
     return dict(zip(AUCS, [*by_task, _with_interval(figures, "mean_auc")], strict=True))
 
