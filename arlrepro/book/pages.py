@@ -42,7 +42,7 @@ def shows_nothing(cell: NotebookNode) -> bool:
     """Whether a code cell put out nothing but the word that no run is completed."""
     kinds = ("text/markdown", "text/html", "text/plain")
     said = [
-        output.get("text") or next((data[kind] for kind in kinds if kind in (data := output.get("data", {}))), "")
+        output.get("text") or next(filter(None, map(output.get("data", {}).get, kinds)), "")
         for output in cell.get("outputs", [])
     ]
     return bool(said) and all(re.match(rf"(<p>)?{NOTHING}", text) for text in said)
